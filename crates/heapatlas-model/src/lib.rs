@@ -1,0 +1,1 @@
+//! The models heapatlas reasons about.
