@@ -156,7 +156,7 @@ pub fn compare_series(heaps: &[Heap], options: CompareOptions) -> Series {
 fn reassigned(heap: &Heap, other: &Heap, interfaces: &Interfaces) -> Classes {
     Classes::assign(
         heap.graph(),
-        heap.detachedness_of_all(),
+        heap.detached_states(),
         other.options().class_by_name,
         Some(interfaces),
     )

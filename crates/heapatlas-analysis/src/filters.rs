@@ -3,6 +3,7 @@
 use heapatlas_model::{EdgeId, EdgeKind, EdgeLabel, HeapGraph, NodeId, NodeKind};
 
 use crate::detachedness::DETACHED;
+use crate::distances::NO_DISTANCE;
 use crate::duplicate_strings::duplicate_strings;
 use crate::name_test::NameTest;
 use crate::{Heap, NodeSet};
@@ -24,13 +25,10 @@ pub enum NamedFilter {
     IdRange(u64, u64),
 }
 
-/// What DevTools gives nodes that cannot be reached.
-const NO_DISTANCE: i32 = -5;
-
 /// The nodes a filter selects.
 ///
-/// A filter that reads distances panics on a heap opened without them, see
-/// [`Figures`](crate::Figures).
+/// Filters by what is retained select nothing in a heap opened for the first table only, see
+/// [`Figures`](crate::Figures): they read distances.
 pub fn select(heap: &Heap, filter: NamedFilter) -> NodeSet {
     match filter {
         NamedFilter::DuplicatedStrings => duplicates(heap),
@@ -91,7 +89,7 @@ fn retained_by_contexts(heap: &Heap) -> NodeSet {
             .is_some_and(|rest| rest.is_empty() || rest.starts_with(" / "))
     });
     retained_by(heap, |step| {
-        is_context.passes(graph.name(step.to)) && !heap.detachedness_of_all().is_renamed(step.to)
+        is_context.passes(graph.name(step.to)) && !heap.detached_states().is_renamed(step.to)
     })
 }
 
@@ -106,8 +104,7 @@ fn event_handlers(heap: &Heap) -> NodeSet {
     let mut is_listener = NameTest::new(graph.strings(), |name| name == "V8EventListener");
     let mut handlers = NodeSet::new(graph.node_count());
     for listener in graph.nodes() {
-        if !is_listener.passes(graph.name(listener))
-            || heap.detachedness_of_all().is_renamed(listener)
+        if !is_listener.passes(graph.name(listener)) || heap.detached_states().is_renamed(listener)
         {
             continue;
         }

@@ -9,16 +9,23 @@ mod classes;
 mod compare;
 mod detachedness;
 mod display_name;
+mod distances;
+mod dominators;
 mod duplicate_strings;
 mod filters;
+mod graph_facts;
 mod heap;
 mod inspect;
 mod interfaces;
 mod leaks;
 mod name_test;
+mod native_contexts;
 mod node_set;
+mod owned_sizes;
+mod retained;
 mod statistics;
 mod summary;
+mod weak_maps;
 
 pub use allocations::{
     AllocatingFunction, TimelineSample, allocating_functions, allocation_callers,
@@ -37,5 +44,6 @@ pub use inspect::{
 };
 pub use interfaces::{Interface, Interfaces};
 pub use leaks::{GrowthPoint, LeakOptions, PathStep, Suspect, find_leaks, path_in_words};
+pub use native_contexts::{ContextOwner, NativeContext, NativeContexts, native_contexts};
 pub use node_set::NodeSet;
 pub use summary::{ClassRow, Statistics, Summary, summarize};

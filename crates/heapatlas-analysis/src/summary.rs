@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use crate::classes::Classes;
-use crate::{ClassId, Figures, Heap, NodeSet};
+use crate::{ClassId, Heap, NodeSet};
 
 /// A heap in figures.
 #[derive(Clone, PartialEq, Debug)]
@@ -107,7 +107,7 @@ pub(crate) fn class_figures(
     only: Option<&NodeSet>,
 ) -> Vec<ClassFigures> {
     let mut figures = vec![ClassFigures::default(); classes.table.len()];
-    let has_all = heap.options().figures == Figures::All;
+    let has_all = heap.has_tree();
     for node in heap.graph().nodes() {
         let bytes = heap.shallow_bytes(node);
         if bytes == 0 || only.is_some_and(|only| !only.contains(node)) {
@@ -158,7 +158,7 @@ pub(crate) fn shown_distance(raw: i32) -> Option<u32> {
 }
 
 fn class_rows(heap: &Heap, only: Option<&NodeSet>) -> Vec<ClassRow> {
-    let has_all = heap.options().figures == Figures::All;
+    let has_all = heap.has_tree();
     let figures = class_figures(heap, heap.class_assignment(), only);
     let mut rows: Vec<ClassRow> = figures
         .iter()

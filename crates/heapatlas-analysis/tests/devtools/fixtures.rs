@@ -68,17 +68,23 @@ impl Check {
 /// A number of the expected file; absent ones are an error of the fixture.
 #[track_caller]
 pub fn number(value: &Value) -> u64 {
-    value.as_u64().unwrap_or_else(|| panic!("a number: {value}"))
+    value
+        .as_u64()
+        .unwrap_or_else(|| panic!("a number: {value}"))
 }
 
 #[track_caller]
 pub fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_else(|| panic!("a string: {value}"))
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("a string: {value}"))
 }
 
 #[track_caller]
 pub fn list(value: &Value) -> &[Value] {
-    value.as_array().unwrap_or_else(|| panic!("a list: {value}"))
+    value
+        .as_array()
+        .unwrap_or_else(|| panic!("a list: {value}"))
 }
 
 /// A distance as DevTools shows it.

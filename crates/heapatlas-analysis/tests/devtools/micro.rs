@@ -37,7 +37,10 @@ fn equal_class_keys() {
     let heap = open("micro/m06-class-names.heapsnapshot");
     let mut expected = expected("micro/m06-class-names.expected.json");
     let lost = &list(&expected["nodes"])[13];
-    assert_eq!((text(&lost["type"]), number(&lost["shallow"])), ("regexp", 16));
+    assert_eq!(
+        (text(&lost["type"]), number(&lost["shallow"])),
+        ("regexp", 16)
+    );
     let row = &mut expected["aggregates"][",RegExp"];
     assert_eq!((number(&row["count"]), number(&row["shallow"])), (1, 17));
     row["count"] = json!(2);
@@ -55,7 +58,11 @@ fn sizes_above_32_bits() {
         .replace("705032704", "5000000000")
         .replace("705032714", "5000000010");
     assert_eq!(5_000_000_000 % (1_u64 << 32), 705_032_704);
-    check("m12-over-4gib", &heap, &serde_json::from_str(&true_sizes).unwrap());
+    check(
+        "m12-over-4gib",
+        &heap,
+        &serde_json::from_str(&true_sizes).unwrap(),
+    );
 }
 
 fn check(case: &str, heap: &Heap, expected: &Value) {
@@ -95,15 +102,15 @@ fn check_nodes(check: &mut Check, heap: &Heap, expected: &[Value]) {
         check.equal(&at, detachedness, number(&expected["detachedness"]));
         let retainers = retainer_texts(heap, &incoming, node);
         let expected: Vec<&str> = list(&expected["retainers"]).iter().map(text).collect();
-        check.equal(&at, retainers, expected.into_iter().map(str::to_owned).collect());
+        check.equal(
+            &at,
+            retainers,
+            expected.into_iter().map(str::to_owned).collect(),
+        );
     }
 }
 
-fn retainer_texts(
-    heap: &Heap,
-    incoming: &heapatlas_model::Retainers,
-    node: NodeId,
-) -> Vec<String> {
+fn retainer_texts(heap: &Heap, incoming: &heapatlas_model::Retainers, node: NodeId) -> Vec<String> {
     retainers(heap, incoming, node)
         .into_iter()
         .map(|edge| {

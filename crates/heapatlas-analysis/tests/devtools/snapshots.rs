@@ -91,8 +91,16 @@ pub fn check_statistics(check: &mut Check, heap: &Heap, expected: &Value) {
     let v8 = &expected["v8heap"];
     let pairs = [
         ("statistics: total", ours.total, &expected["total"]),
-        ("statistics: native", ours.native, &expected["native"]["total"]),
-        ("typed arrays", ours.typed_arrays, &expected["native"]["typedArrays"]),
+        (
+            "statistics: native",
+            ours.native,
+            &expected["native"]["total"],
+        ),
+        (
+            "typed arrays",
+            ours.typed_arrays,
+            &expected["native"]["typedArrays"],
+        ),
         ("V8 heap", ours.total - ours.native, &v8["total"]),
         ("code", ours.code, &v8["code"]),
         ("JS arrays", ours.js_arrays, &v8["jsArrays"]),
@@ -151,16 +159,24 @@ fn check_distances(check: &mut Check, heap: &Heap, expected: &Value) {
         *ours.entry(heap.raw_distance(node).to_string()).or_default() += 1;
     }
     let histogram = expected.as_object().expect("counts by distance");
-    let expected = histogram.iter().map(|(key, count)| (key.clone(), number(count)));
+    let expected = histogram
+        .iter()
+        .map(|(key, count)| (key.clone(), number(count)));
     check.equal("distances", ours, expected.collect());
 }
 
 fn check_filters(check: &mut Check, heap: &Heap, expected: &Value) {
     let filters = [
-        ("objectsRetainedByDetachedDomNodes", NamedFilter::RetainedByDetachedDom),
+        (
+            "objectsRetainedByDetachedDomNodes",
+            NamedFilter::RetainedByDetachedDom,
+        ),
         ("objectsRetainedByConsole", NamedFilter::RetainedByConsole),
         ("objectsRetainedByContexts", NamedFilter::RetainedByContexts),
-        ("objectsRetainedByEventHandlers", NamedFilter::RetainedByEventHandlers),
+        (
+            "objectsRetainedByEventHandlers",
+            NamedFilter::RetainedByEventHandlers,
+        ),
     ];
     for (name, filter) in filters {
         let ours = sums(heap, &select(heap, filter));
@@ -172,7 +188,11 @@ fn check_filters(check: &mut Check, heap: &Heap, expected: &Value) {
 fn sums(heap: &Heap, only: &NodeSet) -> (u64, u64, u64) {
     let rows = summarize(heap, Some(only)).classes;
     let objects = rows.iter().map(|row| row.count).sum();
-    (rows.len() as u64, objects, rows.iter().map(|row| row.shallow_bytes).sum())
+    (
+        rows.len() as u64,
+        objects,
+        rows.iter().map(|row| row.shallow_bytes).sum(),
+    )
 }
 
 fn expected_sums(expected: &Value) -> (u64, u64, u64) {
@@ -228,20 +248,41 @@ fn duplicated_strings(check: &mut Check, heap: &Heap, expected: &Value) {
     check.equal("groups of strings", groups, number(&duplicate["groups"]));
 
     let found = duplicate_strings(heap);
-    let ours: BTreeSet<NodeId> = select(heap, NamedFilter::DuplicatedStrings).iter().collect();
-    let listed = found.groups.iter().flat_map(|group| group.nodes.iter().copied());
+    let ours: BTreeSet<NodeId> = select(heap, NamedFilter::DuplicatedStrings)
+        .iter()
+        .collect();
+    let listed = found
+        .groups
+        .iter()
+        .flat_map(|group| group.nodes.iter().copied());
     check.equal("selected strings", &ours, &listed.collect());
-    check.equal("not selected by DevTools", ours.difference(&theirs).count(), 0);
+    check.equal(
+        "not selected by DevTools",
+        ours.difference(&theirs).count(),
+        0,
+    );
     for &node in theirs.difference(&ours) {
         let units = heap.display_name(node).encode_utf16().count();
-        check.equal("units of a string that DevTools alone takes for equal", units, 1024);
+        check.equal(
+            "units of a string that DevTools alone takes for equal",
+            units,
+            1024,
+        );
     }
     let perhaps = found.perhaps.iter().flat_map(|group| &group.nodes);
     for node in perhaps {
-        check.equal("perhaps equal", theirs.contains(node) && !ours.contains(node), true);
+        check.equal(
+            "perhaps equal",
+            theirs.contains(node) && !ours.contains(node),
+            true,
+        );
     }
     for expected in list(&duplicate["top5"]) {
-        let row = (text(&expected["value"]), number(&expected["count"]), number(&expected["totalSelfSize"]));
+        let row = (
+            text(&expected["value"]),
+            number(&expected["count"]),
+            number(&expected["totalSelfSize"]),
+        );
         let cut = |text: &str| text.chars().take(60).collect::<String>();
         let mut known = by_text.iter().map(|(text, nodes)| {
             let bytes = nodes.iter().map(|&node| heap.shallow_bytes(node)).sum();
@@ -262,7 +303,10 @@ fn strings_by_text(heap: &Heap) -> HashMap<String, Vec<NodeId>> {
             _ => false,
         };
         if is_string && heap.shallow_bytes(node) > 0 {
-            by_text.entry(heap.display_name(node)).or_default().push(node);
+            by_text
+                .entry(heap.display_name(node))
+                .or_default()
+                .push(node);
         }
     }
     by_text
@@ -311,7 +355,11 @@ pub fn check_allocations(check: &mut Check, heap: &Heap, expected: &[Value]) {
         let script = expected.get("script").or(expected.get("scriptName"));
         let at = format!("function {}", function.name);
         check.equal(&at, function.name.as_str(), text(&expected["name"]));
-        check.equal(&at, function.script_name.as_str(), text(script.expect("a script")));
+        check.equal(
+            &at,
+            function.script_name.as_str(),
+            text(script.expect("a script")),
+        );
         let figures = [
             ("line", u64::from(function.line)),
             ("column", u64::from(function.column)),
@@ -335,7 +383,11 @@ fn check_comparison(case: &str, expected: &Value) {
     let classes = ours.classes.len() as u64;
     check.equal("classes", classes, number(&expected["changedClasses"]));
     check_change(&mut check, "totals", ours.totals, &expected["totals"]);
-    let mut deltas: Vec<i64> = ours.classes.iter().map(|row| row.change.delta_bytes()).collect();
+    let mut deltas: Vec<i64> = ours
+        .classes
+        .iter()
+        .map(|row| row.change.delta_bytes())
+        .collect();
     deltas.sort_unstable_by(|a, b| b.cmp(a));
     for (expected, delta) in list(&expected["top15"]).iter().zip(deltas) {
         check.equal("order of rows", Some(delta), expected["sizeDelta"].as_i64());
@@ -352,12 +404,7 @@ fn check_comparison(case: &str, expected: &Value) {
     check.finish();
 }
 
-fn check_change(
-    check: &mut Check,
-    what: &str,
-    ours: heapatlas_analysis::Change,
-    expected: &Value,
-) {
+fn check_change(check: &mut Check, what: &str, ours: heapatlas_analysis::Change, expected: &Value) {
     let figures = [
         ("new", ours.new.cast_signed()),
         ("deleted", ours.deleted.cast_signed()),
@@ -367,7 +414,11 @@ fn check_change(
         ("sizeDelta", ours.delta_bytes()),
     ];
     for (name, ours) in figures {
-        check.equal(&format!("{what}, {name}"), Some(ours), expected[name].as_i64());
+        check.equal(
+            &format!("{what}, {name}"),
+            Some(ours),
+            expected[name].as_i64(),
+        );
     }
 }
 
