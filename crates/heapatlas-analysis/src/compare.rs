@@ -360,3 +360,160 @@ fn class_series(
     });
     rows
 }
+
+#[cfg(test)]
+mod tests {
+    use heapatlas_model::{EdgeKind, GraphBuilder, NodeKind, SnapshotFormat};
+
+    use super::*;
+    use crate::OpenOptions;
+
+    /// A heap of objects by kind, name, id and size, all held by the root.
+    fn heap(objects: &[(NodeKind, &str, u64, u64)]) -> Heap {
+        let mut builder = GraphBuilder::new(SnapshotFormat::V8);
+        let root = builder.node(NodeKind::Synthetic, "", 1, 0);
+        for &(kind, name, id, bytes) in objects {
+            let object = builder.node(kind, name, id, bytes);
+            builder.named_edge(root, EdgeKind::Property, "held", object);
+        }
+        Heap::open(builder.finish().unwrap(), OpenOptions::default())
+    }
+
+    fn things(ids_and_sizes: &[(u64, u64)]) -> Heap {
+        let objects = ids_and_sizes.iter();
+        let objects: Vec<_> = objects
+            .map(|&(id, bytes)| (NodeKind::Object, "Thing", id, bytes))
+            .collect();
+        heap(&objects)
+    }
+
+    fn rows(base: &Heap, current: &Heap) -> Vec<(String, [u64; 4])> {
+        let comparison = compare(base, current, CompareOptions { paths: 0 });
+        let row = |class: ClassChange| {
+            let change = class.change;
+            let figures = [
+                change.new,
+                change.deleted,
+                change.allocated_bytes,
+                change.freed_bytes,
+            ];
+            (class.key, figures)
+        };
+        comparison.classes.into_iter().map(row).collect()
+    }
+
+    #[track_caller]
+    fn check(base: &Heap, current: &Heap, expected: &[(&str, [u64; 4])]) {
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|&(key, figures)| (key.to_owned(), figures))
+            .collect();
+        assert_eq!(rows(base, current), expected);
+    }
+
+    #[test]
+    fn new_deleted_and_unchanged() {
+        let base = things(&[(3, 10), (5, 20), (9, 40)]);
+        let current = things(&[(11, 1), (5, 7), (7, 2)]);
+        check(&base, &current, &[(",Thing", [2, 2, 3, 50])]);
+        let comparison = compare(&base, &current, CompareOptions { paths: 0 });
+        assert_eq!(comparison.totals.delta(), 0);
+        assert_eq!(comparison.totals.delta_bytes(), -47);
+    }
+
+    #[test]
+    fn survivors_and_nodes_without_size_are_invisible() {
+        check(&things(&[(3, 10)]), &things(&[(3, 99), (5, 0)]), &[]);
+        check(&things(&[(3, 10), (5, 0)]), &things(&[(3, 10)]), &[]);
+        // What lost its size is gone, as in DevTools.
+        let gone = [(",Thing", [0, 1, 0, 10])];
+        check(&things(&[(3, 10)]), &things(&[(3, 0)]), &gone);
+    }
+
+    #[test]
+    fn ids_count_one_by_one_and_beyond_32_bits() {
+        let large = 1 << 40;
+        let base = things(&[(3, 1), (3, 1), (large, 1)]);
+        let current = things(&[(3, 1), (large, 1), (large + 2, 1)]);
+        check(&base, &current, &[(",Thing", [1, 1, 1, 1])]);
+    }
+
+    #[test]
+    fn another_class_is_deleted_here_and_new_there() {
+        let base = heap(&[(NodeKind::Object, "A", 3, 10)]);
+        let current = heap(&[(NodeKind::Object, "B", 3, 10)]);
+        let rows = [(",B", [1, 0, 10, 0]), (",A", [0, 1, 0, 10])];
+        check(&base, &current, &rows);
+    }
+
+    #[test]
+    fn another_type_is_another_object() {
+        let base = heap(&[(NodeKind::Object, "Window", 3, 10)]);
+        let current = heap(&[(NodeKind::Native, "Window", 3, 20)]);
+        check(&base, &current, &[(",Window", [1, 1, 20, 10])]);
+    }
+
+    #[test]
+    fn most_allocated_bytes_come_first() {
+        let base = heap(&[]);
+        let objects = [
+            (NodeKind::Object, "Small", 3, 1),
+            (NodeKind::Object, "Large", 5, 9),
+            (NodeKind::Object, "Equal", 7, 1),
+        ];
+        let keys: Vec<String> = rows(&base, &heap(&objects))
+            .into_iter()
+            .map(|row| row.0)
+            .collect();
+        assert_eq!(keys, [",Large", ",Equal", ",Small"]);
+    }
+
+    /// Plain objects with one property each, by id.
+    fn literals(objects: &[(u64, &str)]) -> Heap {
+        let mut builder = GraphBuilder::new(SnapshotFormat::V8);
+        let root = builder.node(NodeKind::Synthetic, "", 1, 0);
+        for &(id, property) in objects {
+            let object = builder.node(NodeKind::Object, "Object", id, 8);
+            builder.named_edge(root, EdgeKind::Property, "held", object);
+            builder.named_edge(object, EdgeKind::Property, property, root);
+        }
+        Heap::open(builder.finish().unwrap(), OpenOptions::default())
+    }
+
+    #[test]
+    fn the_newer_heaps_interfaces_hold_for_both() {
+        // One `{a}` is no interface, two are: without those of the newer heap, 3 would change
+        // its class.
+        let base = literals(&[(3, "a"), (11, "b"), (13, "b")]);
+        let current = literals(&[(3, "a"), (5, "a"), (11, "b")]);
+        let rows = [(",{a}", [1, 0, 8, 0]), (",Object", [0, 1, 0, 8])];
+        check(&base, &current, &rows);
+    }
+
+    #[test]
+    fn a_series_keeps_names() {
+        let heaps = [
+            literals(&[(3, "a")]),
+            literals(&[(3, "a"), (5, "a")]),
+            literals(&[(5, "a"), (7, "a"), (9, "a")]),
+        ];
+        let series = compare_series(&heaps, CompareOptions { paths: 0 });
+        assert_eq!(series.steps.len(), 2);
+        let [class] = &series.classes[..] else {
+            panic!("one class: {:?}", series.classes);
+        };
+        assert_eq!(
+            (class.name.as_str(), &class.count[..]),
+            ("{a}", &[1, 2, 3][..])
+        );
+        assert_eq!(class.shallow_bytes, [8, 16, 24]);
+        assert_eq!(class.retained_bytes, [8, 16, 24]);
+        let deleted: Vec<u64> = series
+            .steps
+            .iter()
+            .map(|step| step.totals.deleted)
+            .collect();
+        assert_eq!(deleted, [0, 1]);
+        assert_eq!(compare_series(&[], CompareOptions { paths: 0 }).steps, []);
+    }
+}

@@ -171,9 +171,17 @@ fn retaining_edges(heap: &Heap, incoming: &Retainers, node: NodeId) -> Vec<(Edge
             (_, false) => 0,
         };
         let units: Vec<u16> = label.encode_utf16().collect();
-        (heap.raw_distance(source), rank, units)
+        (panel_distance(heap, source), rank, units)
     });
     rows
+}
+
+/// The distance by which retainers stand: what cannot be reached comes last.
+fn panel_distance(heap: &Heap, node: NodeId) -> i32 {
+    match heap.raw_distance(node) {
+        unreachable if unreachable < 0 => unreachable + 200_000_000,
+        distance => distance,
+    }
 }
 
 fn edge_view(heap: &Heap, edge: EdgeId, other_end: NodeId) -> EdgeView {
