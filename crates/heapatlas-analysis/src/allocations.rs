@@ -176,3 +176,113 @@ fn describe(heap: &Heap, row: u32, sum: Sum) -> AllocatingFunction {
         live_bytes: sum.live_bytes,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use heapatlas_model::{
+        AllocationTraces, GraphBuilder, HeapGraph, NodeKind, Sample, SnapshotFormat,
+    };
+
+    use super::*;
+    use crate::OpenOptions;
+
+    fn heap(traces: AllocationTraces, objects: &[(u64, u64)]) -> Heap {
+        let mut builder = GraphBuilder::new(SnapshotFormat::V8);
+        for &(id, bytes) in objects {
+            builder.node(NodeKind::Object, "main", id, bytes);
+        }
+        let mut columns = builder.finish().unwrap().into_columns();
+        columns.traces = traces;
+        Heap::open(
+            HeapGraph::from_columns(columns).unwrap(),
+            OpenOptions::default(),
+        )
+    }
+
+    #[test]
+    fn nodes_fall_into_the_first_stretch_that_reaches_their_id() {
+        let sample = |timestamp_us, last_object_id| Sample {
+            timestamp_us,
+            last_object_id,
+        };
+        let traces = AllocationTraces {
+            samples: vec![sample(10, 3), sample(20, 3), sample(30, 7)],
+            ..AllocationTraces::default()
+        };
+        let objects = [(1, 1), (3, 2), (5, 4), (6, 8), (7, 16), (9, 32)];
+        let timeline = allocation_timeline(&heap(traces, &objects));
+        let bytes: Vec<u64> = timeline.iter().map(|sample| sample.live_bytes).collect();
+        assert_eq!(bytes, [3, 0, 20]);
+        assert_eq!((timeline[2].timestamp_us, timeline[2].live_blocks), (30, 2));
+    }
+
+    /// `main` calls `work`, which calls itself once; both allocate. One place is of a function
+    /// that the table lacks.
+    fn traced() -> Heap {
+        let function = |name| TraceFunction {
+            function_id: 0,
+            name: StringId(name),
+            script_name: StringId(1),
+            script_id: 4,
+            line: 5,
+            column: 6,
+        };
+        let node = |id, parent, function, blocks, bytes| TraceNode {
+            id,
+            parent,
+            function,
+            blocks,
+            bytes,
+        };
+        let traces = AllocationTraces {
+            functions: vec![function(0), function(1)],
+            nodes: vec![
+                node(1, None, 0, 1, 10),
+                node(2, Some(0), 1, 2, 100),
+                node(3, Some(1), 1, 3, 1_000),
+                node(4, Some(0), 9, 1, 5),
+                node(5, Some(0), 1, 0, 0),
+            ],
+            samples: Vec::new(),
+            trace_of_node: vec![0, 2, 3, 3, 5, 77],
+        };
+        let objects = [(1, 1), (3, 2), (5, 4), (7, 8), (9, 16), (11, 32)];
+        heap(traces, &objects)
+    }
+
+    fn figures(functions: &[AllocatingFunction]) -> Vec<(u32, [u64; 4])> {
+        let row = |function: &AllocatingFunction| {
+            let live = (function.live_blocks, function.live_bytes);
+            let figures = [function.blocks, function.bytes, live.0, live.1];
+            (function.function, figures)
+        };
+        functions.iter().map(row).collect()
+    }
+
+    #[test]
+    fn sums_by_function() {
+        let heap = traced();
+        let functions = allocating_functions(&heap);
+        let expected = [
+            (1, [5, 1_100, 3, 14]),
+            (0, [1, 10, 0, 0]),
+            (9, [1, 5, 0, 0]),
+        ];
+        assert_eq!(figures(&functions), expected);
+        assert_eq!(functions[0].name, "main");
+        assert_eq!((functions[0].script_id, functions[0].line), (4, 5));
+        assert_eq!(functions[2].name, "(unknown)");
+    }
+
+    #[test]
+    fn callers_step_by_step() {
+        let heap = traced();
+        let callers = allocation_callers(&heap, &[1]);
+        let expected = [(1, [3, 1_000, 2, 12]), (0, [2, 100, 1, 2])];
+        assert_eq!(figures(&callers), expected);
+        let callers = allocation_callers(&heap, &[1, 1]);
+        assert_eq!(figures(&callers), [(0, [3, 1_000, 2, 12])]);
+        assert!(allocation_callers(&heap, &[1, 1, 0]).is_empty());
+        assert!(allocation_callers(&heap, &[7]).is_empty());
+    }
+}

@@ -233,10 +233,9 @@ impl<'g> Texts<'g> {
         }
         let mut joined = head_text.into_owned();
         joined.push_str(&self.text(tail.0));
-        let mut is_whole = tail.1;
-        if utf16_len(&joined) > LONGEST_JOINED {
+        let is_whole = tail.1 && utf16_len(&joined) <= LONGEST_JOINED;
+        if !is_whole {
             joined = head_of(&joined);
-            is_whole = false;
         }
         let id = self.intern(&joined.clone(), || Source::Joined(joined));
         (id, is_whole)
@@ -303,4 +302,166 @@ fn child(graph: &HeapGraph, node: NodeId, is_called: &mut NameTest<'_>) -> Optio
             && matches!(graph.label(edge), EdgeLabel::Name(name) if is_called.passes(name))
     })?;
     Some(graph.target(edge))
+}
+
+#[cfg(test)]
+mod tests {
+    use heapatlas_model::{GraphBuilder, SnapshotFormat};
+
+    use super::*;
+    use crate::OpenOptions;
+
+    /// Builds strings and ropes.
+    struct Strings {
+        builder: GraphBuilder,
+        id: u64,
+    }
+
+    impl Strings {
+        fn new() -> Self {
+            let mut builder = GraphBuilder::new(SnapshotFormat::V8);
+            builder.node(NodeKind::Synthetic, "", 1, 0);
+            Self { builder, id: 1 }
+        }
+
+        fn node(&mut self, kind: NodeKind, text: &str, bytes: u64) -> NodeId {
+            self.id += 2;
+            self.builder.node(kind, text, self.id, bytes)
+        }
+
+        fn string(&mut self, text: &str, bytes: u64) -> NodeId {
+            self.node(NodeKind::String, text, bytes)
+        }
+
+        fn join(&mut self, first: NodeId, second: NodeId) -> NodeId {
+            let rope = self.node(NodeKind::ConcatenatedString, "(concatenated string)", 32);
+            self.edge(rope, "first", first);
+            self.edge(rope, "second", second);
+            rope
+        }
+
+        fn edge(&mut self, from: NodeId, name: &str, to: NodeId) {
+            self.builder.named_edge(from, EdgeKind::Internal, name, to);
+        }
+
+        fn extent(&mut self, string: NodeId, length: &str, hash: &str) {
+            for (name, digits) in [("length", length), ("hash", hash)] {
+                let number = self.node(NodeKind::Number, "int", 0);
+                let value = self.string(digits, 0);
+                self.edge(string, name, number);
+                self.edge(number, "value", value);
+            }
+        }
+
+        fn find(self) -> DuplicateStrings {
+            let graph = self.builder.finish().unwrap();
+            duplicate_strings(&Heap::open(graph, OpenOptions::default()))
+        }
+    }
+
+    fn nodes(groups: &[StringGroup]) -> Vec<&[NodeId]> {
+        groups.iter().map(|group| &group.nodes[..]).collect()
+    }
+
+    #[test]
+    fn equal_texts_are_duplicates_however_they_are_stored() {
+        let mut strings = Strings::new();
+        let [a, b] = ["ab", "cd"].map(|text| strings.string(text, 16));
+        let whole = strings.string("abcd", 24);
+        let rope = strings.join(a, b);
+        let again = strings.string("cd", 16);
+        strings.string("cd", 0);
+        strings.node(NodeKind::SlicedString, "cd", 16);
+        let found = strings.find();
+        assert_eq!(nodes(&found.groups), [&[whole, rope][..], &[b, again]]);
+        assert_eq!(
+            (found.groups[0].text.as_str(), found.groups[0].shallow_bytes),
+            ("abcd", 56)
+        );
+        assert_eq!(found.perhaps, []);
+    }
+
+    #[test]
+    fn flattened_ropes_are_no_strings_of_their_own() {
+        let mut strings = Strings::new();
+        let text = strings.string("text", 16);
+        let empty = strings.string("", 12);
+        strings.join(text, empty);
+        let nothing = strings.join(empty, empty);
+        strings.join(text, nothing);
+        assert_eq!(strings.find(), DuplicateStrings::default());
+    }
+
+    #[test]
+    fn cut_strings_are_perhaps_equal_if_their_sizes_are() {
+        let mut strings = Strings::new();
+        let head = "x".repeat(LONGEST_NAME);
+        let [a, b] = [5_000; 2].map(|bytes| strings.string(&head, bytes));
+        strings.string(&head, 6_000);
+        let longer = format!("{head}!");
+        let [c, d] = [5_000; 2].map(|bytes| strings.string(&longer, bytes));
+        // Two ropes whose first half was cut.
+        let tail = strings.string("tail", 16);
+        let [e, f] = [a, b].map(|first| strings.join(first, tail));
+        let found = strings.find();
+        assert_eq!(nodes(&found.groups), [&[c, d][..]]);
+        assert_eq!(nodes(&found.perhaps), [&[a, b][..], &[e, f]]);
+    }
+
+    #[test]
+    fn units_count_and_not_bytes() {
+        let mut strings = Strings::new();
+        let uncut = strings.string(&"é".repeat(512), 2_000);
+        let same = strings.string(&"é".repeat(512), 2_000);
+        strings.string(&"😀".repeat(512), 3_000);
+        strings.string(&"😀".repeat(512), 3_000);
+        let found = strings.find();
+        assert_eq!(nodes(&found.groups), [[uncut, same]]);
+        assert_eq!(found.perhaps.len(), 1);
+    }
+
+    #[test]
+    fn length_and_hash_tell_long_strings_apart() {
+        let mut strings = Strings::new();
+        let head = "x".repeat(LONGEST_NAME);
+        let all = [5_000; 4].map(|bytes| strings.string(&head, bytes));
+        strings.extent(all[0], "4990", "17");
+        strings.extent(all[1], "4990", "18");
+        strings.extent(all[2], "4991", "17");
+        strings.extent(all[3], "4990", "17");
+        let found = strings.find();
+        assert_eq!(nodes(&found.groups), [[all[0], all[3]]]);
+        assert_eq!(found.perhaps, []);
+    }
+
+    #[test]
+    fn ropes_built_in_a_loop_end_soon() {
+        let mut strings = Strings::new();
+        let letter = strings.string("x", 16);
+        let (mut appended, mut prepended) = (letter, letter);
+        for _ in 0..20_000 {
+            appended = strings.join(appended, letter);
+            prepended = strings.join(letter, prepended);
+        }
+        // What is not joined whole is told by its head: above 1024 units where the left half is
+        // the long one, above 4096 where the right half is.
+        let found = strings.find();
+        assert_eq!(found.groups[0].nodes.len(), 2);
+        assert_eq!(
+            found.perhaps.iter().map(|group| group.nodes.len()).max(),
+            Some(20_001 - 1_024 + 20_001 - 4_096)
+        );
+    }
+
+    #[test]
+    fn a_rope_that_contains_itself_ends() {
+        let mut strings = Strings::new();
+        let letter = strings.string("x", 16);
+        let rope = strings.join(letter, letter);
+        strings.edge(rope, "other", rope);
+        let own = strings.node(NodeKind::ConcatenatedString, "", 32);
+        strings.edge(own, "first", own);
+        strings.edge(own, "second", rope);
+        strings.find();
+    }
 }

@@ -167,3 +167,124 @@ fn retained_by(heap: &Heap, mut is_blocked: impl FnMut(&Step) -> bool) -> NodeSe
     }
     retained
 }
+
+#[cfg(test)]
+mod tests {
+    use heapatlas_model::{Detachedness, GraphBuilder, SnapshotFormat};
+
+    use super::*;
+    use crate::OpenOptions;
+
+    fn builder() -> (GraphBuilder, NodeId) {
+        let mut builder = GraphBuilder::new(SnapshotFormat::V8);
+        let root = builder.node(NodeKind::Synthetic, "", 1, 0);
+        (builder, root)
+    }
+
+    #[track_caller]
+    fn check(builder: GraphBuilder, filter: NamedFilter, expected: &[NodeId]) {
+        let heap = Heap::open(builder.finish().unwrap(), OpenOptions::default());
+        let selected: Vec<NodeId> = select(&heap, filter).iter().collect();
+        assert_eq!(selected, expected);
+    }
+
+    #[test]
+    fn retained_by_detached_dom() {
+        let (mut builder, root) = builder();
+        let window = builder.node(NodeKind::Native, "Window", 2, 1);
+        let gone = builder.node(NodeKind::Native, "<div>", 4, 1);
+        let kept = builder.node(NodeKind::Object, "Model", 3, 1);
+        let shared = builder.node(NodeKind::Object, "Model", 5, 1);
+        // Nobody reaches this one anyway.
+        builder.node(NodeKind::Object, "Lost", 7, 1);
+        builder.v8_mut().detachedness = Some(Detachedness {
+            marked: vec![(window, 1), (gone, 2)],
+        });
+        builder.named_edge(root, EdgeKind::Shortcut, "w", window);
+        builder.named_edge(window, EdgeKind::Property, "el", gone);
+        builder.named_edge(gone, EdgeKind::Property, "kept", kept);
+        builder.named_edge(gone, EdgeKind::Property, "shared", shared);
+        builder.named_edge(window, EdgeKind::Property, "shared", shared);
+        builder.named_edge(window, EdgeKind::Weak, "weak", kept);
+        check(builder, NamedFilter::RetainedByDetachedDom, &[gone, kept]);
+    }
+
+    #[test]
+    fn retained_by_the_console() {
+        let (mut builder, root) = builder();
+        let handles = builder.node(NodeKind::Synthetic, "(Global handles)", 3, 0);
+        let object = builder.node(NodeKind::Object, "Logged", 5, 1);
+        let other = builder.node(NodeKind::Object, "Other", 7, 1);
+        builder.indexed_edge(root, EdgeKind::Element, 1, handles);
+        builder.named_edge(handles, EdgeKind::Internal, "1 / DevTools console", object);
+        builder.named_edge(handles, EdgeKind::Internal, "2 / part of DevTools", other);
+        // Only the system's nodes hold things for the console.
+        let listed = builder.node(NodeKind::Object, "Listed", 9, 1);
+        builder.named_edge(other, EdgeKind::Property, "x / DevTools console", listed);
+        check(builder, NamedFilter::RetainedByConsole, &[object]);
+    }
+
+    #[test]
+    fn retained_by_contexts() {
+        let (mut builder, root) = builder();
+        let names = [
+            "system / Context",
+            "system / Context / scope",
+            "system / ContextX",
+        ];
+        let mut expected = Vec::new();
+        for (name, id) in names.into_iter().zip([3, 7, 11]) {
+            let context = builder.node(NodeKind::Object, name, id, 1);
+            let variable = builder.node(NodeKind::Object, "Variable", id + 2, 1);
+            builder.named_edge(root, EdgeKind::Shortcut, "f", context);
+            builder.named_edge(context, EdgeKind::Context, "v", variable);
+            expected.extend([context, variable]);
+        }
+        check(builder, NamedFilter::RetainedByContexts, &expected[..4]);
+    }
+
+    #[test]
+    fn retained_by_event_handlers() {
+        let (mut builder, root) = builder();
+        let mut id = 1;
+        let mut object = |builder: &mut GraphBuilder, name: &str| {
+            id += 2;
+            builder.node(NodeKind::Object, name, id, 1)
+        };
+        let code = builder.node(NodeKind::Code, "code", 100, 1);
+        builder.named_edge(root, EdgeKind::Property, "code", code);
+        let listen = |builder: &mut GraphBuilder, callback| {
+            let listener = builder.node(NodeKind::Native, "V8EventListener", 200, 1);
+            builder.named_edge(root, EdgeKind::Property, "listener", listener);
+            builder.named_edge(listener, EdgeKind::Internal, "1", callback);
+        };
+        // A function; an object that wraps one; an object without any.
+        let function = object(&mut builder, "f");
+        builder.named_edge(function, EdgeKind::Internal, "code", code);
+        listen(&mut builder, function);
+        let wrapper = object(&mut builder, "wrapper");
+        let other = object(&mut builder, "other");
+        let wrapped = object(&mut builder, "g");
+        builder.named_edge(wrapper, EdgeKind::Property, "other", other);
+        builder.named_edge(wrapper, EdgeKind::Property, "handleEvent", wrapped);
+        builder.named_edge(wrapped, EdgeKind::Internal, "code", code);
+        listen(&mut builder, wrapper);
+        let without = object(&mut builder, "without");
+        listen(&mut builder, without);
+        let expected = [function, wrapped, without];
+        check(builder, NamedFilter::RetainedByEventHandlers, &expected);
+    }
+
+    #[test]
+    fn id_ranges_and_the_largest_id() {
+        let (mut builder, root) = builder();
+        let nodes = [3, 5, 8, 9].map(|id| builder.node(NodeKind::Object, "A", id, 1));
+        let far = builder.node(NodeKind::Native, "N", 1 << 30, 1);
+        builder.named_edge(root, EdgeKind::Property, "far", far);
+        let graph = builder.finish().unwrap();
+        let heap = Heap::open(graph, OpenOptions::default());
+        assert_eq!(max_js_object_id(&heap), 9);
+        let selected = select(&heap, NamedFilter::IdRange(3, 8));
+        assert_eq!(selected.iter().collect::<Vec<_>>(), nodes[1..3]);
+    }
+}

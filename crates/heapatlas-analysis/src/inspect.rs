@@ -241,3 +241,153 @@ fn sort_rows(heap: &Heap, nodes: &mut [NodeId]) {
         (retained, heap.graph().object_id(node), node)
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use heapatlas_model::{GraphBuilder, Location, NodeKind, SnapshotFormat};
+
+    use super::*;
+    use crate::OpenOptions;
+
+    fn builder() -> (GraphBuilder, NodeId) {
+        let mut builder = GraphBuilder::new(SnapshotFormat::V8);
+        let root = builder.node(NodeKind::Synthetic, "", 1, 0);
+        (builder, root)
+    }
+
+    fn open(builder: GraphBuilder) -> Heap {
+        Heap::open(builder.finish().unwrap(), OpenOptions::default())
+    }
+
+    fn labels(edges: &[EdgeView]) -> Vec<&str> {
+        edges.iter().map(|edge| edge.label.as_str()).collect()
+    }
+
+    #[test]
+    fn retainers_stand_as_in_the_panel() {
+        let (mut builder, root) = builder();
+        let near = builder.node(NodeKind::Object, "Near", 3, 1);
+        let far = builder.node(NodeKind::Object, "Far", 5, 1);
+        let lost = builder.node(NodeKind::Object, "Lost", 7, 1);
+        let held = builder.node(NodeKind::Object, "Held", 9, 1);
+        builder.named_edge(root, EdgeKind::Shortcut, "near", near);
+        builder.named_edge(root, EdgeKind::Property, "not shown", held);
+        builder.named_edge(near, EdgeKind::Property, "far", far);
+        builder.named_edge(lost, EdgeKind::Property, "lost", held);
+        builder.named_edge(far, EdgeKind::Property, "a", held);
+        builder.named_edge(near, EdgeKind::Property, "__proto__", held);
+        builder.indexed_edge(near, EdgeKind::Element, 10, held);
+        builder.indexed_edge(near, EdgeKind::Element, 9, held);
+        builder.named_edge(near, EdgeKind::Shortcut, "007x", held);
+        builder.named_edge(near, EdgeKind::Property, "z", held);
+        builder.named_edge(near, EdgeKind::Internal, "b", held);
+        builder.named_edge(near, EdgeKind::Weak, "weak", held);
+        let heap = open(builder);
+        let incoming = heap.graph().build_retainers();
+        let rows = retainers(&heap, &incoming, held);
+        assert_eq!(
+            labels(&rows),
+            ["b", "z", "10", "7", "9", "__proto__", "a", "lost"]
+        );
+        assert_eq!(rows[0].node.node, near);
+    }
+
+    #[test]
+    fn numbers_in_shortcuts() {
+        let cases = [
+            ("12", Some("12")),
+            (" -07px", Some("-7")),
+            ("+0", Some("0")),
+            ("-0", Some("0")),
+            ("x1", None),
+            ("-", None),
+            ("", None),
+        ];
+        for (text, number) in cases {
+            assert_eq!(leading_integer(text).as_deref(), number, "{text}");
+        }
+    }
+
+    #[test]
+    fn fields_and_rows() {
+        let (mut builder, root) = builder();
+        let object = builder.node(NodeKind::Object, "Object", 3, 5);
+        let small = builder.node(NodeKind::Object, "A", 9, 1);
+        let large = builder.node(NodeKind::Object, "A", 7, 2);
+        let equal = builder.node(NodeKind::Object, "A", 5, 1);
+        builder.node(NodeKind::Object, "A", 11, 0);
+        builder.named_edge(root, EdgeKind::Property, "o", object);
+        for (name, node) in [("s", small), ("l", large), ("e", equal)] {
+            builder.named_edge(object, EdgeKind::Property, name, node);
+        }
+        builder.named_edge(object, EdgeKind::Invisible, "i", small);
+        builder.named_edge(object, EdgeKind::Weak, "w", small);
+        for (script_id, line) in [(1, 1), (2, 7)] {
+            builder.location(Location {
+                node: object,
+                script_id,
+                script_node: None,
+                line,
+                column: 3,
+            });
+        }
+        let heap = open(builder);
+        assert_eq!(labels(&fields(&heap, object)), ["s", "l", "e", "w"]);
+        let view = node_view(&heap, object);
+        assert_eq!(view.display_name, "{s, l, e}");
+        assert_eq!(view.class, "Object");
+        assert_eq!(view.location, Some((2, 7, 3)));
+        assert_eq!((view.shallow_bytes, view.retained_bytes), (5, 9));
+        let rows: Vec<NodeId> = dominated(&heap, object)
+            .iter()
+            .map(|row| row.node)
+            .collect();
+        assert_eq!(rows, [large, equal, small]);
+        assert_eq!(objects_of_class(&heap, heap.class_of(small)), rows);
+        let chain: Vec<NodeId> = dominators(&heap, small)
+            .iter()
+            .map(|row| row.node)
+            .collect();
+        assert_eq!(chain, [object, root]);
+        assert!(dominators(&heap, root).is_empty());
+    }
+
+    #[test]
+    fn the_path_takes_the_nearest_retainer() {
+        let (mut builder, root) = builder();
+        let user = builder.node(NodeKind::Object, "global", 3, 1);
+        let system = builder.node(NodeKind::Synthetic, "(GC roots)", 5, 0);
+        let middle = builder.node(NodeKind::Object, "Map", 7, 1);
+        let end = builder.node(NodeKind::Object, "End", 9, 1);
+        let hidden = builder.node(NodeKind::Hidden, "system / X", 11, 1);
+        let lost = builder.node(NodeKind::Object, "Lost", 13, 1);
+        builder.indexed_edge(root, EdgeKind::Element, 1, system);
+        builder.named_edge(root, EdgeKind::Shortcut, "global", user);
+        builder.named_edge(system, EdgeKind::Internal, "1", end);
+        builder.named_edge(system, EdgeKind::Internal, "2", hidden);
+        builder.named_edge(user, EdgeKind::Property, "map", middle);
+        builder.named_edge(middle, EdgeKind::Property, "back", user);
+        builder.named_edge(middle, EdgeKind::Property, "end", end);
+        builder.named_edge(middle, EdgeKind::Weak, "w", lost);
+        let heap = open(builder);
+        let incoming = heap.graph().build_retainers();
+        let path = |node| -> Vec<(Option<String>, NodeId)> {
+            path_from_root(&heap, &incoming, node)
+                .into_iter()
+                .map(|(edge, view)| (edge.map(|edge| edge.label), view.node))
+                .collect()
+        };
+        let label = |text: &str| Some(text.to_owned());
+        let to_end = [
+            (None, root),
+            (label("global"), user),
+            (label("map"), middle),
+            (label("end"), end),
+        ];
+        assert_eq!(path(end), to_end);
+        let to_hidden = [(None, root), (label("1"), system), (label("2"), hidden)];
+        assert_eq!(path(hidden), to_hidden);
+        assert_eq!(path(root), [(None, root)]);
+        assert_eq!(path(lost), []);
+    }
+}

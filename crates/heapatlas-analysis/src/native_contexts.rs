@@ -174,3 +174,66 @@ fn flood(graph: &HeapGraph, fixed: Vec<u32>) -> Vec<u32> {
     }
     owner
 }
+
+#[cfg(test)]
+mod tests {
+    use heapatlas_model::{GraphBuilder, NodeKind, SnapshotFormat};
+
+    use super::*;
+    use crate::OpenOptions;
+
+    #[test]
+    fn owners_by_shape_by_referrer_and_shared() {
+        let mut builder = GraphBuilder::new(SnapshotFormat::V8);
+        let root = builder.node(NodeKind::Synthetic, "", 1, 0);
+        let names = [
+            "system / NativeContext",
+            "Detached system / NativeContext / x",
+        ];
+        let contexts = names.map(|name| builder.node(NodeKind::Object, name, 3, 1));
+        let mut owned = Vec::new();
+        for context in contexts {
+            let object = builder.node(NodeKind::Object, "A", 5, 10);
+            let shape = builder.node(NodeKind::ObjectShape, "system / Map", 7, 0);
+            let shapes = builder.node(NodeKind::ObjectShape, "system / Map", 9, 0);
+            builder.named_edge(object, EdgeKind::Internal, "map", shape);
+            builder.named_edge(shape, EdgeKind::Internal, "map", shapes);
+            builder.named_edge(shapes, EdgeKind::Internal, "native_context", context);
+            builder.named_edge(root, EdgeKind::Property, "a", object);
+            owned.push(object);
+        }
+        let list = builder.node(NodeKind::Array, "", 11, 100);
+        builder.named_edge(owned[0], EdgeKind::Internal, "elements", list);
+        let both = builder.node(NodeKind::Array, "", 13, 1_000);
+        builder.named_edge(owned[0], EdgeKind::Internal, "b", both);
+        builder.named_edge(list, EdgeKind::Internal, "b", both);
+        builder.named_edge(owned[1], EdgeKind::Internal, "b", both);
+        let below = builder.node(NodeKind::Array, "", 15, 10_000);
+        builder.named_edge(both, EdgeKind::Internal, "c", below);
+        let nobodys = builder.node(NodeKind::Array, "", 17, 100_000);
+        builder.named_edge(owned[0], EdgeKind::Weak, "w", nobodys);
+        builder.named_edge(owned[0], EdgeKind::Shortcut, "s", nobodys);
+        let heap = Heap::open(
+            builder.finish().unwrap(),
+            OpenOptions {
+                owned_sizes: false,
+                ..OpenOptions::default()
+            },
+        );
+        let found = native_contexts(&heap);
+        let bytes: Vec<u64> = found
+            .contexts
+            .iter()
+            .map(|row| row.attributed_bytes)
+            .collect();
+        assert_eq!(bytes, [111, 11]);
+        assert_eq!(
+            (found.shared_bytes, found.unattributed_bytes),
+            (11_000, 100_000)
+        );
+        assert_eq!(found.owner(list), ContextOwner::Context(contexts[0]));
+        assert_eq!(found.owner(below), ContextOwner::Shared);
+        assert_eq!(found.owner(nobodys), ContextOwner::None);
+        assert_eq!(found.owner(root), ContextOwner::None);
+    }
+}

@@ -179,3 +179,93 @@ fn class_rows(heap: &Heap, only: Option<&NodeSet>) -> Vec<ClassRow> {
     rows.sort_by_key(|row| Reverse((row.retained_bytes, row.shallow_bytes)));
     rows
 }
+
+#[cfg(test)]
+mod tests {
+    use heapatlas_model::{EdgeKind, GraphBuilder, NodeId, NodeKind, SnapshotFormat};
+
+    use super::*;
+    use crate::{Figures, OpenOptions};
+
+    /// A list of three links, of which the second has no size, and a link of another list.
+    fn links() -> (GraphBuilder, [NodeId; 4]) {
+        let mut builder = GraphBuilder::new(SnapshotFormat::V8);
+        let root = builder.node(NodeKind::Synthetic, "", 1, 0);
+        let sizes = [(3, 1), (5, 0), (7, 4), (9, 8)];
+        let links = sizes.map(|(id, bytes)| builder.node(NodeKind::Object, "Link", id, bytes));
+        let list = builder.node(NodeKind::Object, "List", 11, 16);
+        builder.named_edge(root, EdgeKind::Shortcut, "list", list);
+        builder.named_edge(list, EdgeKind::Property, "first", links[0]);
+        builder.named_edge(list, EdgeKind::Property, "other", links[3]);
+        builder.named_edge(links[0], EdgeKind::Property, "next", links[1]);
+        builder.named_edge(links[1], EdgeKind::Property, "next", links[2]);
+        (builder, links)
+    }
+
+    fn open(builder: GraphBuilder, figures: Figures) -> Heap {
+        let options = OpenOptions {
+            figures,
+            ..OpenOptions::default()
+        };
+        Heap::open(builder.finish().unwrap(), options)
+    }
+
+    /// Name, count, distance, shallow and retained bytes of a row.
+    type Row<'a> = (&'a str, u64, Option<u32>, u64, Option<u64>);
+
+    fn rows(summary: &Summary) -> Vec<Row<'_>> {
+        let rows = summary.classes.iter().map(|class| {
+            (
+                class.name.as_str(),
+                class.count,
+                class.distance,
+                class.shallow_bytes,
+                class.retained_bytes,
+            )
+        });
+        rows.collect()
+    }
+
+    #[test]
+    fn a_class_retains_what_its_topmost_objects_do() {
+        let (builder, _) = links();
+        let summary = summarize(&open(builder, Figures::All), None);
+        let expected = [
+            ("List", 1, Some(1), 16, Some(29)),
+            ("Link", 3, Some(2), 13, Some(13)),
+        ];
+        assert_eq!(rows(&summary), expected);
+        assert_eq!(
+            (summary.nodes, summary.edges, summary.total_bytes),
+            (6, 5, 29)
+        );
+    }
+
+    #[test]
+    fn nodes_left_out_neither_add_nor_block() {
+        let (builder, links) = links();
+        let heap = open(builder, Figures::All);
+        let mut only = NodeSet::new(heap.graph().node_count());
+        only.insert(links[1]);
+        only.insert(links[2]);
+        let summary = summarize(&heap, Some(&only));
+        assert_eq!(rows(&summary), [("Link", 1, Some(4), 4, Some(4))]);
+        assert_eq!(summary.total_bytes, 29);
+    }
+
+    #[test]
+    fn the_first_table_does_without_paths() {
+        let (builder, _) = links();
+        let summary = summarize(&open(builder, Figures::Shallow), None);
+        let expected = [("List", 1, None, 16, None), ("Link", 3, None, 13, None)];
+        assert_eq!(rows(&summary), expected);
+    }
+
+    #[test]
+    fn an_object_out_of_reach_takes_the_distance_from_its_class() {
+        let (mut builder, _) = links();
+        builder.node(NodeKind::Object, "Link", 13, 1);
+        let summary = summarize(&open(builder, Figures::All), None);
+        assert_eq!(rows(&summary)[1].2, None);
+    }
+}
