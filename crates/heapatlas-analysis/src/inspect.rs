@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use heapatlas_model::{EdgeId, EdgeKind, HeapGraph, NodeId, Retainers};
+use heapatlas_model::{EdgeId, EdgeKind, HeapGraph, Location, NodeId, Retainers};
 
 use crate::{ClassId, Heap};
 
@@ -55,7 +55,7 @@ pub fn node_view(heap: &Heap, node: NodeId) -> NodeView {
         retained_bytes: heap.retained_bytes(node),
         distance: heap.distance(node),
         detachedness: heap.detachedness(node),
-        location: location(graph, node),
+        location: location(heap, node),
     }
 }
 
@@ -227,11 +227,33 @@ fn leading_integer(text: &str) -> Option<String> {
     }
 }
 
-/// Where an object's constructor or a function stands; the last place given counts.
-fn location(graph: &HeapGraph, node: NodeId) -> Option<(u32, u32, u32)> {
-    let mut places = graph.locations().iter().rev();
-    let place = places.find(|place| place.node == node)?;
+/// Where an object's constructor or a function stands.
+fn location(heap: &Heap, node: NodeId) -> Option<(u32, u32, u32)> {
+    let place = heap.location_index().find(heap.graph(), node)?;
     Some((place.script_id, place.line, place.column))
+}
+
+/// Rows of the table of source positions by node: files list them in no order that one may rely on.
+#[derive(Debug)]
+pub(crate) struct LocationIndex {
+    rows: Vec<(NodeId, u32)>,
+}
+
+impl LocationIndex {
+    /// Sorts the table's rows.
+    pub fn new(graph: &HeapGraph) -> Self {
+        let nodes = graph.locations().iter().map(|place| place.node);
+        let mut rows: Vec<(NodeId, u32)> = nodes.zip(0..).collect();
+        rows.sort_unstable();
+        Self { rows }
+    }
+
+    /// The source position of a node, the last one where the file gives several.
+    fn find<'g>(&self, graph: &'g HeapGraph, node: NodeId) -> Option<&'g Location> {
+        let after = self.rows.partition_point(|row| row.0 <= node);
+        let &(found, row) = self.rows.get(after.checked_sub(1)?)?;
+        (found == node).then(|| &graph.locations()[row as usize])
+    }
 }
 
 /// The order of rows: largest retained size first, then by id.
@@ -244,7 +266,7 @@ fn sort_rows(heap: &Heap, nodes: &mut [NodeId]) {
 
 #[cfg(test)]
 mod tests {
-    use heapatlas_model::{GraphBuilder, Location, NodeKind, SnapshotFormat};
+    use heapatlas_model::{GraphBuilder, NodeKind, SnapshotFormat};
 
     use super::*;
     use crate::OpenOptions;
