@@ -1,12 +1,16 @@
 //! V8 heap snapshots: `.heapsnapshot` and `.heaptimeline` of Node, Chrome and others.
 
 mod error;
+mod trusted;
+mod write;
 
 use std::sync::Arc;
 
 use heapatlas_model::{ByteSource, HeapGraph};
 
 pub use error::{Problem, ReadError, Warning};
+pub use trusted::read_trusted;
+pub use write::write;
 
 /// How to read.
 #[derive(Clone, Copy, Default)]
