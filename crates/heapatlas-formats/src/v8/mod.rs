@@ -2,6 +2,7 @@
 
 mod columns;
 mod cursor;
+mod decimal;
 mod duplicates;
 mod error;
 mod layout;

@@ -5,7 +5,6 @@
 //! members nobody knows. It checks all of the JSON, so it refuses broken escapes that the fast
 //! reader does not look at. It does not salvage.
 
-mod decimal;
 mod document;
 mod tables;
 mod trace_tree;
@@ -41,14 +40,13 @@ pub fn read_trusted(source: Arc<dyn ByteSource>) -> Result<Snapshot, ReadError> 
         trace_of_node: nodes.trace_of_node,
     };
     let counts = [
-        ("node_count", nodes.node_type.len()),
-        ("edge_count", edges.edge_type.len()),
-        ("trace_function_count", traces.functions.len()),
+        ("nodes", nodes.node_type.len()),
+        ("edges", edges.edge_type.len()),
     ];
-    warn_of_counts(&document, counts, &mut warnings)?;
-    warn_of_names(&nodes.name, &edges, strings.len(), &mut warnings);
+    warn_of_counts(&document, counts, &mut warnings);
+    warn_of_names(&nodes.name, strings.len(), &mut warnings);
     warn_of_duplicates(&nodes.object_id, &mut warnings);
-    let root_index = document.header_number("root_index")?;
+    let root_index = document.header_number("root_index");
     let columns = GraphColumns {
         format: SnapshotFormat::V8,
         root: read_root(root_index, nodes.fields, nodes.node_type.len(), &document)?,
@@ -67,7 +65,7 @@ pub fn read_trusted(source: Arc<dyn ByteSource>) -> Result<Snapshot, ReadError> 
         traces,
         v8: Some(V8Facts {
             meta_json: meta.text.to_owned(),
-            extra_native_bytes: document.header_number("extra_native_bytes")?,
+            extra_native_bytes: document.header_number("extra_native_bytes"),
             has_root_index: root_index.is_some(),
             detachedness: nodes.detachedness,
             scopes: read_scopes(&document)?,
@@ -143,9 +141,7 @@ fn read_nodes(
     }
     nodes.edges_in_all = edges;
     if let Ok(trace_at) = table.column("trace_node_id") {
-        for row in 0..table.rows() {
-            nodes.trace_of_node.push(table.narrow(row, trace_at)?);
-        }
+        nodes.trace_of_node = read_traces_of_nodes(&table, trace_at)?;
     }
     if let Ok(detached_at) = table.column("detachedness") {
         nodes.detachedness = Some(read_detachedness(&table, detached_at));
@@ -155,6 +151,17 @@ fn read_nodes(
         name,
     });
     Ok(nodes)
+}
+
+/// The column `trace_node_id`, empty when nothing but zeros is in it.
+fn read_traces_of_nodes(table: &Table<'_>, trace_at: usize) -> Result<Vec<u32>, ReadError> {
+    let column: Result<Vec<u32>, _> = (0..table.rows())
+        .map(|row| table.narrow(row, trace_at))
+        .collect();
+    column.map(|column| match column.iter().all(|&trace| trace == 0) {
+        true => Vec::new(),
+        false => column,
+    })
 }
 
 fn read_detachedness(table: &Table<'_>, detached_at: usize) -> Detachedness {
@@ -227,20 +234,21 @@ fn read_functions(
     meta: &Meta<'_>,
     warnings: &mut Vec<Warning>,
 ) -> Result<Vec<TraceFunction>, ReadError> {
-    let Some(fields) = meta.optional_fields("trace_function_info_fields")? else {
+    let fields = meta.fields("trace_function_info_fields")?;
+    if fields.is_empty() {
         return Ok(Vec::new());
-    };
+    }
     let cells = Cells::read(document, "trace_function_infos", warnings)?;
     let table = Table::new(&cells, &fields)?;
     (0..table.rows())
         .map(|row| {
             Ok(TraceFunction {
                 function_id: table.get_named(row, "function_id"),
-                name: StringId(table.narrow_named(row, "name")?),
-                script_name: StringId(table.narrow_named(row, "script_name")?),
-                script_id: table.narrow_named(row, "script_id")?,
-                line: table.narrow_named(row, "line")?,
-                column: table.narrow_named(row, "column")?,
+                name: StringId(table.clamped(row, "name")),
+                script_name: StringId(table.clamped(row, "script_name")),
+                script_id: table.clamped(row, "script_id"),
+                line: table.clamped(row, "line"),
+                column: table.clamped(row, "column"),
             })
         })
         .collect()
@@ -251,9 +259,10 @@ fn read_samples(
     meta: &Meta<'_>,
     warnings: &mut Vec<Warning>,
 ) -> Result<Vec<Sample>, ReadError> {
-    let Some(fields) = meta.optional_fields("sample_fields")? else {
+    let fields = meta.fields("sample_fields")?;
+    if fields.is_empty() {
         return Ok(Vec::new());
-    };
+    }
     let cells = Cells::read(document, "samples", warnings)?;
     let table = Table::new(&cells, &fields)?;
     let samples = (0..table.rows()).map(|row| Sample {
@@ -269,9 +278,10 @@ fn read_locations(
     nodes: &Nodes,
     warnings: &mut Vec<Warning>,
 ) -> Result<Vec<Location>, ReadError> {
-    let Some(fields) = meta.optional_fields("location_fields")? else {
+    let fields = meta.fields("location_fields")?;
+    if fields.is_empty() {
         return Ok(Vec::new());
-    };
+    }
     let cells = Cells::read(document, "locations", warnings)?;
     let table = Table::new(&cells, &fields)?;
     let script_node_at = table.column("script_object_index").ok();
@@ -284,23 +294,24 @@ fn read_locations(
         };
         locations.push(Location {
             node,
-            script_id: table.narrow_named(row, "script_id")?,
+            script_id: table.clamped(row, "script_id"),
             script_node: script_node_at.and_then(|at| nodes.at(table.get(row, at))),
-            line: table.narrow_named(row, "line")?,
-            column: table.narrow_named(row, "column")?,
+            line: table.clamped(row, "line"),
+            column: table.clamped(row, "column"),
         });
     }
     if without_node > 0 {
         warn(
             warnings,
-            format!("{without_node} of `locations` belong to no node and were left out"),
+            format!("{without_node} locations belong to no node"),
         );
     }
     Ok(locations)
 }
 
 fn read_scopes(document: &Document<'_>) -> Result<Option<ScopeTables>, ReadError> {
-    if !document.has("scopes") {
+    let members = ["scopes", "scope_context_vars", "scope_uses"];
+    if !members.iter().any(|member| document.has(member)) {
         return Ok(None);
     }
     Ok(Some(ScopeTables {
@@ -359,39 +370,28 @@ fn warn(warnings: &mut Vec<Warning>, message: String) {
 
 fn warn_of_counts(
     document: &Document<'_>,
-    counts: [(&str, usize); 3],
-    warnings: &mut Vec<Warning>,
-) -> Result<(), ReadError> {
-    for (member, found) in counts {
-        if let Some(said) = document.header_number(member)?
-            && said != found as u64
-        {
-            warn(
-                warnings,
-                format!("`{member}` says {said}, the file has {found}"),
-            );
-        }
-    }
-    Ok(())
-}
-
-fn warn_of_names(
-    node_names: &[StringId],
-    edges: &Edges,
-    strings: usize,
+    counts: [(&str, usize); 2],
     warnings: &mut Vec<Warning>,
 ) {
-    let is_missing = |name: u32| name as usize >= strings;
-    let in_nodes = node_names.iter().filter(|name| is_missing(name.0));
-    let labels = edges.label.iter().zip(&edges.edge_type);
-    let in_edges = labels.filter(|&(&label, &row)| {
-        !edges.types[row as usize].kind.has_index_label() && is_missing(label)
-    });
-    let missing = in_nodes.count() + in_edges.count();
+    let members = ["node_count", "edge_count"];
+    for ((section, found), member) in counts.into_iter().zip(members) {
+        match document.header_number(member) {
+            Some(said) if said != found as u64 => warn(
+                warnings,
+                format!("the header counts {said} {section}, the file has {found}"),
+            ),
+            _ => {}
+        }
+    }
+}
+
+fn warn_of_names(node_names: &[StringId], strings: usize, warnings: &mut Vec<Warning>) {
+    let missing = node_names.iter().filter(|name| name.index() >= strings);
+    let missing = missing.count();
     if missing > 0 {
         warn(
             warnings,
-            format!("{missing} names are not among the {strings} strings"),
+            format!("{missing} nodes have names that the strings lack; they read `#<number>`"),
         );
     }
 }
@@ -404,7 +404,7 @@ fn warn_of_duplicates(object_ids: &UintColumn, warnings: &mut Vec<Warning>) {
     if duplicates > 0 {
         warn(
             warnings,
-            format!("{duplicates} nodes have an id that an earlier node has, too"),
+            format!("{duplicates} nodes have an object id that another node has, too"),
         );
     }
 }

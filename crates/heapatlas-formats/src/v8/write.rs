@@ -16,7 +16,7 @@ use heapatlas_model::{AllocationTraces, HeapGraph, NodeId, ScopeTables, StringId
 
 use json_text::{push_number, push_signed, push_table_entry};
 use plan::{
-    EdgeColumn, FunctionColumn, LocationColumn, NodeColumn, Plan, SampleColumn, TreeColumn,
+    EdgeColumn, LocationColumn, NodeColumn, Plan, TreeColumn, function_cell, sample_cell, tree_cell,
 };
 
 /// Writes `graph` in V8's format: members in the order V8 writes them, each on a line of its own.
@@ -205,16 +205,8 @@ fn write_trace_functions(
 ) -> io::Result<()> {
     output.begin_array("trace_function_infos");
     for function in &traces.functions {
-        for column in &plan.function_columns {
-            output.number(match column {
-                FunctionColumn::Id => function.function_id,
-                FunctionColumn::Name => u64::from(function.name.0),
-                FunctionColumn::ScriptName => u64::from(function.script_name.0),
-                FunctionColumn::ScriptId => u64::from(function.script_id),
-                FunctionColumn::Line => u64::from(function.line),
-                FunctionColumn::Column => u64::from(function.column),
-                FunctionColumn::Unknown => 0,
-            });
+        for &column in &plan.function_columns {
+            output.number(function_cell(function, column));
         }
         output.flush_if_full()?;
     }
@@ -278,17 +270,8 @@ fn write_tree_cells(
     columns: &[TreeColumn],
     output: &mut Output<'_>,
 ) {
-    let node = &traces.nodes[row as usize];
-    for column in columns {
-        match column {
-            TreeColumn::Id => output.number(node.id),
-            TreeColumn::Function => output.number(node.function),
-            TreeColumn::Blocks => output.number(node.blocks),
-            TreeColumn::Bytes => output.number(node.bytes),
-            TreeColumn::Unknown => output.number(0_u64),
-            // A list that names `children` twice: the first one has them all.
-            TreeColumn::Children => output.text.extend_from_slice(b"[],"),
-        }
+    for &column in columns {
+        output.number(tree_cell(&traces.nodes[row as usize], column));
     }
 }
 
@@ -319,12 +302,8 @@ fn write_samples(
     }
     output.begin_array("samples");
     for sample in &traces.samples {
-        for column in &plan.sample_columns {
-            output.number(match column {
-                SampleColumn::Timestamp => sample.timestamp_us,
-                SampleColumn::LastId => sample.last_object_id,
-                SampleColumn::Unknown => 0,
-            });
+        for &column in &plan.sample_columns {
+            output.number(sample_cell(sample, column));
         }
         output.flush_if_full()?;
     }
@@ -336,15 +315,17 @@ fn write_locations(graph: &HeapGraph, plan: &Plan, output: &mut Output<'_>) -> i
     if !plan.has_locations {
         return Ok(());
     }
+    // In a file that has script nodes, what is not the index of a node says "none".
+    let no_node = graph.node_count() as u64 * plan.node_columns.len() as u64;
     output.begin_array("locations");
     for location in graph.locations() {
         for column in &plan.location_columns {
             output.number(match column {
                 LocationColumn::Node => plan.node_index(location.node),
                 LocationColumn::ScriptId => u64::from(location.script_id),
-                LocationColumn::ScriptNode => {
-                    location.script_node.map_or(0, |node| plan.node_index(node))
-                }
+                LocationColumn::ScriptNode => location
+                    .script_node
+                    .map_or(no_node, |node| plan.node_index(node)),
                 LocationColumn::Line => u64::from(location.line),
                 LocationColumn::Column => u64::from(location.column),
                 LocationColumn::Unknown => 0,

@@ -1,11 +1,13 @@
 //! The outermost object and its `snapshot` member, split by `serde_json` into unparsed members.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 
-use super::decimal;
+use super::super::cursor::offset_of_error;
+use super::super::decimal;
+use super::super::read::MEMBERS;
 use super::{Problem, ReadError, unexpected};
 
 /// A member of an object: its text, which lies in the file.
@@ -36,6 +38,7 @@ impl<'a> Document<'a> {
             return Err(document.error("file", 0, Problem::NotASnapshot(message)));
         }
         document.members = document.members_of("file", whole)?;
+        document.check_no_member_twice(whole.get())?;
         document.header = match document.members.get("snapshot") {
             Some(header) if header.get().starts_with('{') => {
                 document.members_of("snapshot", header)?
@@ -61,25 +64,12 @@ impl<'a> Document<'a> {
         self.members.contains_key(member)
     }
 
-    /// A number of the header.
-    pub(super) fn header_number(&self, member: &str) -> Result<Option<u64>, ReadError> {
-        let Some(value) = self.header.get(member) else {
-            return Ok(None);
-        };
-        if !is_number(value.get()) {
-            let offset = self.offset_of(value.get());
-            return Err(self.error("snapshot", offset, unexpected("a number", value.get())));
-        }
-        let whole = decimal::truncate(value.get());
-        match whole.magnitude {
-            _ if whole.is_negative => Ok(Some(0)),
-            Some(number) => Ok(Some(number)),
-            None => {
-                let offset = self.offset_of(value.get());
-                let message = format!("{} is more than 64 bits hold", value.get());
-                Err(self.error("snapshot", offset, Problem::TooLarge(message)))
-            }
-        }
+    /// A number of the header. These are hints, so what is none is none, and what is too large
+    /// is clamped.
+    pub(super) fn header_number(&self, member: &str) -> Option<u64> {
+        let text = self.header.get(member)?.get();
+        let whole = is_number(text).then(|| decimal::truncate(text))?;
+        (!whole.is_negative).then(|| whole.magnitude.unwrap_or(u64::MAX))
     }
 
     /// The text of an array, `[]` where the file has none.
@@ -130,6 +120,18 @@ impl<'a> Document<'a> {
         self.error(member, start + within, problem)
     }
 
+    /// Members nobody knows may stand there as often as they like.
+    fn check_no_member_twice(&self, text: &str) -> Result<(), ReadError> {
+        let mut seen = BTreeSet::new();
+        for key in keys(text) {
+            if MEMBERS.contains(&key.as_str()) && !seen.insert(key.clone()) {
+                let message = format!("a second `{key}`");
+                return Err(self.error("file", 0, Problem::Inconsistent(message)));
+            }
+        }
+        Ok(())
+    }
+
     fn members_of(&self, section: &str, object: &'a RawValue) -> Result<Members<'a>, ReadError> {
         let text = object.get();
         serde_json::from_str(text).map_err(|error| {
@@ -165,17 +167,10 @@ impl<'a> Document<'a> {
         text: &[u8],
         error: &serde_json::Error,
     ) -> ReadError {
-        let line_start = match error.line() {
-            0 | 1 => 0,
-            line => {
-                let mut ends = memchr::memchr_iter(b'\n', text);
-                ends.nth(line - 2).map_or(text.len(), |end| end + 1)
-            }
-        };
-        let within = (line_start + error.column().saturating_sub(1)).min(text.len());
+        let within = offset_of_error(text, error);
         if error.classify() == Category::Eof {
             let problem = Problem::Truncated("the rest of the JSON text".to_owned());
-            return self.error(section, start + text.len(), problem);
+            return self.error(section, start + within, problem);
         }
         let found = String::from_utf8_lossy(&text[within..text.len().min(within + 20)]);
         self.error(section, start + within, unexpected("JSON", &found))
@@ -189,37 +184,32 @@ pub(super) struct Meta<'a> {
     members: Members<'a>,
 }
 
-impl Meta<'_> {
-    /// The names of a table's columns.
-    pub(super) fn fields(&self, member: &str) -> Result<Vec<String>, ReadError> {
-        let fields = self.optional_fields(member)?.unwrap_or_default();
-        if fields.is_empty() {
-            return Err(self.error(member, "a list of columns"));
-        }
-        Ok(fields)
-    }
+/// More columns than any snapshot has.
+const MAX_FIELDS: usize = 64;
 
-    /// The names of a table's columns, where the file lists them.
-    pub(super) fn optional_fields(&self, member: &str) -> Result<Option<Vec<String>>, ReadError> {
-        let Some(list) = self.members.get(member) else {
-            return Ok(None);
-        };
-        match serde_json::from_str(list.get()) {
-            Ok(fields) => Ok(Some(fields)),
-            Err(_) => Err(self.error(member, "a list of strings")),
+impl Meta<'_> {
+    /// The names of a table's columns; none where the file lists none.
+    pub(super) fn fields(&self, member: &str) -> Result<Vec<String>, ReadError> {
+        let fields = self.members.get(member).and_then(|list| texts(list.get()));
+        match fields.unwrap_or_default() {
+            fields if fields.len() > MAX_FIELDS => Err(self.error(member, "at most 64 columns")),
+            fields => Ok(fields),
         }
     }
 
     /// The names of a table's types: the entry for its column `type`.
     pub(super) fn type_names(&self, fields: &str, types: &str) -> Result<Vec<String>, ReadError> {
         let position = self.fields(fields)?.iter().position(|f| f == "type");
-        let list = self.members.get(types).map_or("[]", |list| list.get());
-        let lists: Vec<&RawValue> =
-            serde_json::from_str(list).map_err(|_| self.error(types, "a list"))?;
-        let names = position.and_then(|position| lists.get(position));
-        names
-            .and_then(|names| serde_json::from_str(names.get()).ok())
-            .ok_or_else(|| self.error(types, "a list of type names at the place of `type`"))
+        let lists = self
+            .members
+            .get(types)
+            .and_then(|lists| elements(lists.get()));
+        let names = position.and_then(|position| texts(lists?.get(position)?.get()));
+        match names {
+            Some(names) if names.len() <= 256 => Ok(names),
+            Some(_) => Err(self.error(types, "at most 256 types")),
+            None => Err(self.error(types, "a list of type names at the place of `type`")),
+        }
     }
 
     /// An error at a member of `meta`.
@@ -239,4 +229,56 @@ impl Meta<'_> {
 /// Whether JSON text is a number.
 pub(super) fn is_number(text: &str) -> bool {
     text.starts_with(|first: char| first == '-' || first.is_ascii_digit())
+}
+
+/// The elements of a JSON array, `None` for anything else.
+fn elements(text: &str) -> Option<Vec<&RawValue>> {
+    serde_json::from_str(text).ok()
+}
+
+/// The strings of a JSON array, empty where an element is none.
+fn texts(array: &str) -> Option<Vec<String>> {
+    let text = |element: &RawValue| serde_json::from_str(element.get()).unwrap_or_default();
+    Some(elements(array)?.into_iter().map(text).collect())
+}
+
+/// The keys of a JSON object, in order, double ones included (a map has room for one of each).
+fn keys(object: &str) -> Vec<String> {
+    let mut keys = Vec::new();
+    let mut depth = 0_usize;
+    let mut is_key = true;
+    let mut rest = object;
+    while let Some(at) = rest.find(['"', '{', '[', '}', ']', ':', ',']) {
+        let token = &rest[at..];
+        let mut length = 1;
+        match token.as_bytes()[0] {
+            b'"' => {
+                length = string_length(token);
+                if depth == 1 && is_key {
+                    keys.extend(serde_json::from_str::<String>(&token[..length]));
+                }
+            }
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b':' if depth == 1 => is_key = false,
+            b',' if depth == 1 => is_key = true,
+            _ => {}
+        }
+        rest = &token[length..];
+    }
+    keys
+}
+
+/// The length of the string at the head of valid JSON, with both quotes.
+fn string_length(text: &str) -> usize {
+    let mut is_escaped = false;
+    for (at, byte) in text.bytes().enumerate().skip(1) {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = true,
+            b'"' => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
 }

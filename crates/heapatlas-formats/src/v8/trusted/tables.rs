@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use super::decimal;
+use super::super::decimal;
 use super::document::{Document, is_number};
 use super::{Problem, ReadError, Warning, unexpected, warn};
 
@@ -61,25 +61,24 @@ fn read_odd(
             return Err(document.error(member, offset, unexpected("a number", text)));
         }
         let whole = decimal::truncate(text);
-        let Some(magnitude) = whole.magnitude else {
-            return Err(document.error(member, offset, too_large(text)));
+        let value = match whole.magnitude {
+            _ if whole.is_negative => 0,
+            Some(magnitude) => magnitude,
+            None => return Err(document.error(member, offset, too_large(text))),
         };
-        let is_below_zero = whole.is_negative && magnitude > 0;
-        negatives += usize::from(is_below_zero);
-        values.push(if is_below_zero { 0 } else { magnitude });
+        negatives += usize::from(whole.is_negative);
+        values.push(value);
     }
     if negatives > 0 {
-        let numbers = if negatives == 1 { "number" } else { "numbers" };
-        let were = if negatives == 1 { "was" } else { "were" };
         warn(
             warnings,
-            format!("{negatives} negative {numbers} in `{member}` {were} read as 0"),
+            format!("{negatives} negative numbers in `{member}` were read as 0"),
         );
     }
     Ok(values)
 }
 
-/// Reads an array of numbers that may be negative.
+/// Reads an array of numbers that may be negative; what is too large is clamped.
 pub(super) fn read_signed(document: &Document<'_>, member: &str) -> Result<Vec<i64>, ReadError> {
     let elements = document.elements(member)?;
     elements
@@ -88,12 +87,11 @@ pub(super) fn read_signed(document: &Document<'_>, member: &str) -> Result<Vec<i
                 return Err(document.error(member, offset, unexpected("a number", text)));
             }
             let whole = decimal::truncate(text);
-            let signed = whole.magnitude.and_then(|m| i64::try_from(m).ok());
-            match signed {
-                Some(value) if whole.is_negative => Ok(-value),
-                Some(value) => Ok(value),
-                None => Err(document.error(member, offset, too_large(text))),
-            }
+            let size = whole.magnitude.unwrap_or(u64::MAX);
+            Ok(match whole.is_negative {
+                true => 0_i64.saturating_sub_unsigned(size),
+                false => 0_i64.saturating_add_unsigned(size),
+            })
         })
         .collect()
 }
@@ -157,12 +155,9 @@ impl<'a> Table<'a> {
         self.column(name).map_or(0, |column| self.get(row, column))
     }
 
-    /// A 32-bit value of a column that may be missing, 0 then.
-    pub(super) fn narrow_named(&self, row: usize, name: &str) -> Result<u32, ReadError> {
-        match self.column(name) {
-            Ok(column) => self.narrow(row, column),
-            Err(_) => Ok(0),
-        }
+    /// A value of a small table, where a column may be missing and one too large is clamped.
+    pub(super) fn clamped(&self, row: usize, name: &str) -> u32 {
+        u32::try_from(self.get_named(row, name)).unwrap_or(u32::MAX)
     }
 
     /// An error at a value.
@@ -172,21 +167,14 @@ impl<'a> Table<'a> {
     }
 }
 
-/// The types of a table: those listed, then one for each number beyond the list, in the order
-/// in which they turn up.
+/// The types of a table: those listed, then one for each number up to the largest in use.
 pub(super) struct TypeRows {
-    listed: usize,
     names: Vec<String>,
-    beyond: Vec<u64>,
 }
 
 impl TypeRows {
     pub(super) fn new(names: Vec<String>) -> Self {
-        Self {
-            listed: names.len(),
-            names,
-            beyond: Vec::new(),
-        }
+        Self { names }
     }
 
     /// The row of the type that a cell names.
@@ -197,25 +185,14 @@ impl TypeRows {
         column: usize,
     ) -> Result<u8, ReadError> {
         let number = table.get(row, column);
-        let type_row = if number < self.listed as u64 {
-            number as usize
-        } else {
-            self.row_beyond(number)
+        let Ok(type_row) = u8::try_from(number) else {
+            let message = format!("{number} is too large for a type; the limit is 255");
+            return Err(table.error(row, column, Problem::TooLarge(message)));
         };
-        u8::try_from(type_row).map_err(|_| {
-            let message = "there are more than 256 types".to_owned();
-            table.error(row, column, Problem::TooLarge(message))
-        })
-    }
-
-    fn row_beyond(&mut self, number: u64) -> usize {
-        let known = self.beyond.iter().position(|&other| other == number);
-        let position = known.unwrap_or_else(|| {
-            self.beyond.push(number);
-            self.names.push(format!("unknown({number})"));
-            self.beyond.len() - 1
-        });
-        self.listed + position
+        for missing in self.names.len()..=usize::from(type_row) {
+            self.names.push(format!("unknown({missing})"));
+        }
+        Ok(type_row)
     }
 
     pub(super) fn into_types<T>(self, make: impl FnMut(String) -> T) -> Vec<T> {

@@ -3,7 +3,7 @@
 
 use heapatlas_model::TraceNode;
 
-use super::decimal;
+use super::super::decimal;
 use super::document::{Document, Meta, is_number};
 use super::{Problem, ReadError, Warning, unexpected, warn};
 
@@ -14,9 +14,7 @@ pub(super) fn read(
     warnings: &mut Vec<Warning>,
 ) -> Result<Vec<TraceNode>, ReadError> {
     let text = document.array("trace_tree")?;
-    let Some(fields) = meta.optional_fields("trace_node_fields")? else {
-        return Ok(Vec::new());
-    };
+    let fields = meta.fields("trace_node_fields")?;
     let mut reader = TreeReader {
         document,
         fields: &fields,
@@ -139,22 +137,26 @@ impl TreeReader<'_> {
 
     fn value(&mut self, token: &str) -> Result<u64, ReadError> {
         let whole = decimal::truncate(token);
-        let Some(magnitude) = whole.magnitude else {
-            let offset = self.document.offset_of(token);
-            let message = format!("{token:.40} is more than 64 bits hold");
-            return Err(self
-                .document
-                .error("trace_tree", offset, Problem::TooLarge(message)));
-        };
-        let is_below_zero = whole.is_negative && magnitude > 0;
-        self.negatives += usize::from(is_below_zero);
-        Ok(if is_below_zero { 0 } else { magnitude })
+        self.negatives += usize::from(whole.is_negative);
+        match whole.magnitude {
+            _ if whole.is_negative => Ok(0),
+            Some(magnitude) => Ok(magnitude),
+            None => {
+                let offset = self.document.offset_of(token);
+                let message = format!("{token:.40} is more than 64 bits hold");
+                Err(self
+                    .document
+                    .error("trace_tree", offset, Problem::TooLarge(message)))
+            }
+        }
     }
 
-    /// The field that the next token is of.
+    /// The field that the next token is of. A name that is listed twice counts once.
     fn next_field(&self) -> Option<&str> {
-        let array = self.open.last()?;
-        self.fields.get(array.cell).map(String::as_str)
+        let cell = self.open.last()?.cell;
+        let field = self.fields.get(cell)?;
+        let is_first = self.fields.iter().position(|other| other == field) == Some(cell);
+        Some(if is_first { field } else { "" })
     }
 
     /// Moves on by a cell and gives the node it belongs to, which its first cell brings about.

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use heapatlas_model::{EdgeKind, HeapGraph, NodeId, NodeKind, edge_type_name, node_type_name};
+use heapatlas_model::{
+    AllocationTraces, EdgeKind, HeapGraph, Location, NodeId, NodeKind, Sample, TraceFunction,
+    TraceNode, edge_type_name, node_type_name,
+};
 use serde_json::value::RawValue;
 
 use super::json_text::push_string;
@@ -135,7 +138,7 @@ impl Plan {
             node_columns: columns(&meta, "node_fields", node_column),
             edge_columns: columns(&meta, "edge_fields", edge_column),
             function_columns: columns(&meta, "trace_function_info_fields", function_column),
-            tree_columns: columns(&meta, "trace_node_fields", tree_column),
+            tree_columns: tree_columns(&meta),
             sample_columns: columns(&meta, "sample_fields", sample_column),
             location_columns: columns(&meta, "location_fields", location_column),
             has_samples: meta.contains_key("sample_fields"),
@@ -149,45 +152,109 @@ impl Plan {
     /// Whether every piece of data of the graph has its column.
     fn has_place_for(&self, graph: &HeapGraph) -> bool {
         use NodeColumn as N;
-        use TreeColumn as T;
-        let columns = graph.columns();
         let traces = graph.traces();
         let facts = graph.v8();
-        let has_script_nodes = columns.locations.iter().any(|l| l.script_node.is_some());
         let node_columns = [N::Type, N::Name, N::Id, N::SelfSize, N::EdgeCount];
         let edge_columns = [EdgeColumn::Type, EdgeColumn::Label, EdgeColumn::Target];
-        let tree_columns = [T::Id, T::Function, T::Blocks, T::Bytes, T::Children];
         holds(&self.node_columns, &node_columns)
             && (traces.trace_of_node.is_empty() || holds(&self.node_columns, &[N::TraceNodeId]))
             && (facts.is_none_or(|facts| facts.detachedness.is_none())
                 || holds(&self.node_columns, &[N::Detachedness]))
             && holds(&self.edge_columns, &edge_columns)
-            && (traces.functions.is_empty() || holds(&self.function_columns, &FUNCTION_COLUMNS))
-            && (traces.nodes.is_empty() || holds(&self.tree_columns, &tree_columns))
-            && (traces.samples.is_empty() || holds(&self.sample_columns, &SAMPLE_COLUMNS))
-            && (columns.locations.is_empty() || holds(&self.location_columns, &LOCATION_COLUMNS))
-            && (!has_script_nodes || holds(&self.location_columns, &[LocationColumn::ScriptNode]))
+            && self.has_place_for_locations(graph.locations())
+            && self.has_place_for_traces(traces)
+    }
+
+    fn has_place_for_locations(&self, locations: &[Location]) -> bool {
+        use LocationColumn as L;
+        let columns = &self.location_columns;
+        let has_script_node = locations.iter().any(|l| l.script_node.is_some());
+        (locations.is_empty() || holds(columns, &[L::Node]))
+            && (!has_script_node || holds(columns, &[L::ScriptNode]))
+            && keep_all(
+                columns,
+                &[L::ScriptId, L::Line, L::Column],
+                locations,
+                |l, c| match c {
+                    L::ScriptId => l.script_id.into(),
+                    L::Line => l.line.into(),
+                    _ => l.column.into(),
+                },
+            )
+    }
+
+    fn has_place_for_traces(&self, traces: &AllocationTraces) -> bool {
+        use FunctionColumn as F;
+        use TreeColumn as T;
+        let functions = [
+            F::Id,
+            F::Name,
+            F::ScriptName,
+            F::ScriptId,
+            F::Line,
+            F::Column,
+        ];
+        let tree = [T::Id, T::Function, T::Blocks, T::Bytes];
+        let samples = [SampleColumn::Timestamp, SampleColumn::LastId];
+        let has_children = traces.nodes.iter().any(|node| node.parent.is_some());
+        keep_all(
+            &self.function_columns,
+            &functions,
+            &traces.functions,
+            function_cell,
+        ) && keep_all(&self.tree_columns, &tree, &traces.nodes, tree_cell)
+            && (!has_children || holds(&self.tree_columns, &[T::Children]))
+            && keep_all(&self.sample_columns, &samples, &traces.samples, sample_cell)
     }
 }
 
-const FUNCTION_COLUMNS: [FunctionColumn; 6] = [
-    FunctionColumn::Id,
-    FunctionColumn::Name,
-    FunctionColumn::ScriptName,
-    FunctionColumn::ScriptId,
-    FunctionColumn::Line,
-    FunctionColumn::Column,
-];
-const SAMPLE_COLUMNS: [SampleColumn; 2] = [SampleColumn::Timestamp, SampleColumn::LastId];
-const LOCATION_COLUMNS: [LocationColumn; 4] = [
-    LocationColumn::Node,
-    LocationColumn::ScriptId,
-    LocationColumn::Line,
-    LocationColumn::Column,
-];
-
 fn holds<C: PartialEq>(columns: &[C], needed: &[C]) -> bool {
     needed.iter().all(|column| columns.contains(column))
+}
+
+/// Whether rows written in `columns` lose nothing: what has no column reads as 0.
+fn keep_all<R, C: PartialEq + Copy>(
+    columns: &[C],
+    known: &[C],
+    rows: &[R],
+    cell: impl Fn(&R, C) -> u64,
+) -> bool {
+    let is_kept =
+        |&column: &C| columns.contains(&column) || rows.iter().all(|row| cell(row, column) == 0);
+    rows.is_empty() || (!columns.is_empty() && known.iter().all(is_kept))
+}
+
+/// The value of a function in a column.
+pub(super) fn function_cell(function: &TraceFunction, column: FunctionColumn) -> u64 {
+    match column {
+        FunctionColumn::Id => function.function_id,
+        FunctionColumn::Name => u64::from(function.name.0),
+        FunctionColumn::ScriptName => u64::from(function.script_name.0),
+        FunctionColumn::ScriptId => u64::from(function.script_id),
+        FunctionColumn::Line => u64::from(function.line),
+        FunctionColumn::Column => u64::from(function.column),
+        FunctionColumn::Unknown => 0,
+    }
+}
+
+/// The value of a node of the trace tree in a column that is a number.
+pub(super) fn tree_cell(node: &TraceNode, column: TreeColumn) -> u64 {
+    match column {
+        TreeColumn::Id => node.id,
+        TreeColumn::Function => u64::from(node.function),
+        TreeColumn::Blocks => node.blocks,
+        TreeColumn::Bytes => node.bytes,
+        TreeColumn::Children | TreeColumn::Unknown => 0,
+    }
+}
+
+/// The value of a sample in a column.
+pub(super) fn sample_cell(sample: &Sample, column: SampleColumn) -> u64 {
+    match column {
+        SampleColumn::Timestamp => sample.timestamp_us,
+        SampleColumn::LastId => sample.last_object_id,
+        SampleColumn::Unknown => 0,
+    }
 }
 
 /// The members of a JSON object, unparsed.
@@ -195,21 +262,41 @@ type Members<'a> = BTreeMap<String, &'a RawValue>;
 
 /// The columns that a member of `meta` lists; none when it is missing or no list of strings.
 fn columns<C>(meta: &Members<'_>, member: &str, column: fn(&str) -> C) -> Vec<C> {
-    let names = meta.get(member).map(|names| names.get()).unwrap_or("[]");
-    let names: Vec<String> = serde_json::from_str(names).unwrap_or_default();
+    let names = meta.get(member).and_then(|list| texts(list.get()));
+    let names = names.unwrap_or_default();
     names.iter().map(|name| column(name)).collect()
+}
+
+/// The strings of a list, empty where an entry is none: as the readers take it.
+fn texts(list: &str) -> Option<Vec<String>> {
+    let entries: Vec<&RawValue> = serde_json::from_str(list).ok()?;
+    let text = |entry: &RawValue| serde_json::from_str(entry.get()).unwrap_or_default();
+    Some(entries.into_iter().map(text).collect())
+}
+
+/// The cells of a node of the trace tree. Readers take the first `children` for the children, a
+/// second one for a number.
+fn tree_columns(meta: &Members<'_>) -> Vec<TreeColumn> {
+    let mut columns = columns(meta, "trace_node_fields", tree_column);
+    let mut has_children = false;
+    for column in columns.iter_mut().filter(|c| **c == TreeColumn::Children) {
+        if std::mem::replace(&mut has_children, true) {
+            *column = TreeColumn::Unknown;
+        }
+    }
+    columns
 }
 
 /// The type names: the entry of `types_member` at the position of the field `type`.
 fn type_names(meta: &Members<'_>, fields_member: &str, types_member: &str) -> Option<Vec<String>> {
-    let fields: Vec<String> = serde_json::from_str(meta.get(fields_member)?.get()).ok()?;
+    let fields = texts(meta.get(fields_member)?.get())?;
     let types: Vec<&RawValue> = serde_json::from_str(meta.get(types_member)?.get()).ok()?;
     let position = fields.iter().position(|field| field == "type")?;
-    serde_json::from_str(types.get(position)?.get()).ok()
+    texts(types.get(position)?.get())
 }
 
-/// The number that stands for each type of the graph in a file that lists `listed`. The reader
-/// appends a type `unknown(<number>)` for numbers beyond the list. `None` when the graph has
+/// The number that stands for each type of the graph in a file that lists `listed`. For numbers
+/// beyond the list the reader appends types named `unknown(<number>)`. `None` when the graph has
 /// other types than that.
 fn type_numbers<'a>(
     types: impl ExactSizeIterator<Item = &'a str>,

@@ -1,30 +1,33 @@
-//! The whole part of a JSON number, exactly.
+//! The whole part of a JSON number, exactly. Both readers use it, for numbers that are no
+//! plain integers.
 
 /// The whole part of a number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Whole {
-    pub(super) is_negative: bool,
+    /// Whether the number is below zero. (`-0.5` is, although its whole part is not.)
+    pub is_negative: bool,
     /// Without its sign; `None` when 64 bits do not hold it.
-    pub(super) magnitude: Option<u64>,
+    pub magnitude: Option<u64>,
 }
 
 /// Truncates toward zero. `text` is a number by JSON's grammar. Done in decimal, since the way
 /// over a float would change numbers above 2^53.
 pub(super) fn truncate(text: &str) -> Whole {
-    let (is_negative, text) = match text.strip_prefix('-') {
+    let (has_sign, text) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text),
     };
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let digits = [whole, fraction].concat();
-    let magnitude = if digits.bytes().all(|digit| digit == b'0') {
+    let is_zero = digits.bytes().all(|digit| digit == b'0');
+    let magnitude = if is_zero {
         Some(0)
     } else {
         shift(&digits, whole.len() as i64, exponent)
     };
     Whole {
-        is_negative,
+        is_negative: has_sign && !is_zero,
         magnitude,
     }
 }
@@ -72,6 +75,8 @@ mod tests {
         check("125e-4", Some(0));
         check("0.00125e5", Some(125));
         assert!(truncate("-1").is_negative);
+        assert!(truncate("-0.5").is_negative);
+        assert!(!truncate("-0").is_negative);
     }
 
     #[test]
