@@ -284,11 +284,12 @@ fn read_locations(
     }
     let cells = Cells::read(document, "locations", warnings)?;
     let table = Table::new(&cells, &fields)?;
+    let node_at = table.column("object_index").ok();
     let script_node_at = table.column("script_object_index").ok();
     let mut locations = Vec::new();
     let mut without_node = 0_usize;
     for row in 0..table.rows() {
-        let Some(node) = nodes.at(table.get_named(row, "object_index")) else {
+        let Some(node) = node_at.and_then(|at| nodes.at(table.get(row, at))) else {
             without_node += 1;
             continue;
         };

@@ -4,6 +4,9 @@
 // Tests read fixtures; the rule is for the library.
 #![allow(clippy::disallowed_methods)]
 
+pub mod repair;
+
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -11,6 +14,19 @@ use std::sync::Arc;
 
 use heapatlas_formats::v8::{self, ReadError, ReadOptions, Snapshot};
 use heapatlas_model::HeapGraph;
+use proptest::test_runner::{Config, FileFailurePersistence};
+
+/// How many times slower this build is, roughly: unoptimized tests try fewer cases.
+pub const SLOWNESS: u32 = if cfg!(debug_assertions) { 8 } else { 1 };
+
+/// A property test of so many cases. What failed once is kept beside the test.
+pub fn cases(cases: u32) -> Config {
+    Config {
+        cases: cases.div_ceil(SLOWNESS),
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..Config::default()
+    }
+}
 
 /// The folder of the V8 fixtures.
 pub fn fixtures() -> PathBuf {
@@ -73,4 +89,28 @@ pub fn write(graph: &HeapGraph) -> Vec<u8> {
     let mut bytes = Vec::new();
     v8::write(graph, &mut bytes).unwrap();
     bytes
+}
+
+/// What the two readers have to agree on.
+#[track_caller]
+pub fn check_readers_agree(bytes: &[u8]) {
+    let shown = || String::from_utf8_lossy(&bytes[..bytes.len().min(4000)]).into_owned();
+    match (read(bytes), read_trusted(bytes)) {
+        (Ok(fast), Ok(trusted)) => {
+            assert!(fast.graph == trusted.graph, "two graphs of {}", shown());
+            let messages = |snapshot: &Snapshot| {
+                let messages = snapshot.warnings.iter().map(|w| w.message.clone());
+                messages.collect::<BTreeSet<_>>()
+            };
+            assert_eq!(messages(&fast), messages(&trusted), "{}", shown());
+        }
+        (Err(error), Ok(_)) => panic!("only the fast reader rejects: {error}\n{}", shown()),
+        // The fast reader does not look into strings.
+        (Ok(_), Err(error)) => assert!(
+            read_trusted(&repair::repair_strings(bytes)).is_ok(),
+            "only the trusted reader rejects: {error}\n{}",
+            shown()
+        ),
+        (Err(_), Err(_)) => {}
+    }
 }
