@@ -56,8 +56,35 @@ impl Names {
         NameId(self.names.len() as u32 - 1)
     }
 
+    /// What the string takes in the file, with its quotes and the comma.
+    pub fn json_bytes_of(&self, id: NameId) -> usize {
+        let mut counter = ByteCounter(3);
+        let written = self.names[id.0 as usize].write(&mut counter);
+        written.expect("counting does not fail");
+        counter.0
+    }
+
+    pub fn json_bytes(&self) -> usize {
+        (0..self.names.len() as u32)
+            .map(|id| self.json_bytes_of(NameId(id)))
+            .sum()
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &Name> {
         self.names.iter()
+    }
+}
+
+struct ByteCounter(usize);
+
+impl Write for ByteCounter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

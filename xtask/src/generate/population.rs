@@ -151,20 +151,18 @@ impl<'a> Population<'a> {
         self.add_unreachable();
     }
 
-    /// Adds strings of source-like text, about `bytes` of them in the file.
+    /// Adds strings of source-like text until all strings take `bytes` in the file.
     pub fn add_long_strings(&mut self, bytes: usize) {
-        let mut written = 0;
-        let mut index = 0;
+        let mut written = self.heap.names.json_bytes();
         while written < bytes {
             let length = self.random.between(700, 1024);
             let name = self.heap.names.add_text(length);
+            written += self.heap.names.json_bytes_of(name);
             let node = self.string_node(name, length);
             self.heap
-                .link_index(self.hub, EdgeKind::Element, self.hub_size + index, node);
-            written += length;
-            index += 1;
+                .link_index(self.hub, EdgeKind::Element, self.hub_size, node);
+            self.hub_size += 1;
         }
-        self.hub_size += index;
     }
 
     /// Objects that are there in this snapshot only: their ids follow `skipped` others.
@@ -279,10 +277,10 @@ impl<'a> Population<'a> {
 
     fn some_value(&mut self) -> Option<NodeId> {
         match self.random.below(100) {
-            0..=29 => Some(self.fresh_string()),
-            30..=41 => Some(self.repeated_string()),
-            42..=49 => Some(self.number_node()),
-            50..=89 => {
+            0..=19 => Some(self.fresh_string()),
+            20..=25 => Some(self.repeated_string()),
+            26..=30 => Some(self.number_node()),
+            31..=94 => {
                 let index = self.random.skewed_below(self.holders.len());
                 Some(self.holders[self.holders.len() - 1 - index])
             }
@@ -534,7 +532,7 @@ impl<'a> Population<'a> {
         self.internal(closure, self.words.map, shape);
         let place = place_of(number * 31);
         self.heap.locate(closure, place);
-        let count = self.random.between(2, 8);
+        let count = self.random.between(3, 13);
         let properties = (0..count)
             .map(|_| self.random.skewed_below(3000) as u32)
             .map(|property| self.heap.names.intern(Name::Property(property)))
