@@ -1,6 +1,8 @@
 //! Repository chores: `cargo xtask CHORE`.
 
 mod generate;
+#[cfg(test)]
+mod layering;
 
 use clap::{Parser, Subcommand};
 
