@@ -1,1 +1,6 @@
-//! File formats.
+//! Readers and writers of heap snapshot and allocation profile files, one module per format.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod v8;

@@ -1,0 +1,44 @@
+//! V8 heap snapshots: `.heapsnapshot` and `.heaptimeline` of Node, Chrome and others.
+
+mod columns;
+mod cursor;
+mod duplicates;
+mod error;
+mod layout;
+mod numbers;
+mod read;
+mod rows;
+mod strings;
+mod tables;
+
+use std::sync::Arc;
+
+use heapatlas_model::{ByteSource, HeapGraph};
+
+pub use error::{Problem, ReadError, Warning};
+
+/// How to read.
+#[derive(Clone, Copy, Default)]
+pub struct ReadOptions<'a> {
+    /// Keep what is whole of a damaged file.
+    pub salvage: bool,
+    /// Told the number of bytes read so far, now and then, from any thread.
+    pub progress: Option<&'a (dyn Fn(u64) + Sync)>,
+}
+
+/// A file that was read.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The graph.
+    pub graph: HeapGraph,
+    /// What was odd about the file.
+    pub warnings: Vec<Warning>,
+}
+
+/// Reads a snapshot.
+///
+/// # Errors
+/// When the file is not a whole snapshot (unless salvaging and something useful is left).
+pub fn read(source: Arc<dyn ByteSource>, options: ReadOptions<'_>) -> Result<Snapshot, ReadError> {
+    read::read(source, options)
+}
