@@ -63,7 +63,9 @@ const LAYERS: &[Layer] = &[
     // In heapatlas' own process.
     pure("heapatlas-model", &[], &["hashbrown", "rustc-hash", "foldhash"]),
     pure("heapatlas-formats", &["heapatlas-model", "heapatlas-trace"],
-        &["serde", "serde_json", "flate2", "zstd", "lz4_flex", "rayon", "memchr", "thiserror"]),
+        &["serde", "serde_json", "flate2", "zstd", "lz4_flex", "rayon", "memchr", "thiserror",
+            // Safe SIMD for the number scanner: the crate itself forbids unsafe code.
+            "wide"]),
     layer("heapatlas-native", &["heapatlas-model", "heapatlas-symbols"],
         &["hashbrown", "rustc-hash", "foldhash", "rayon"]),
     pure("heapatlas-analysis", &["heapatlas-model"],
