@@ -10,3 +10,7 @@ Promise.withResolvers ??= function() {
   });
   return {promise, resolve, reject};
 };
+
+Array.prototype.toSorted ??= function(compare) {
+  return [...this].sort(compare);
+};

@@ -1,6 +1,6 @@
 // Makes real, large V8 heap snapshots: the TypeScript compiler's own heap.
 //
-//   node heap.mjs SOURCES STEP...
+//   node typescript-heap.mjs SOURCES STEP...
 //
 // SOURCES is a folder that is searched for `.ts` files. The steps run in order, in one process,
 // so that two `write` steps give two snapshots of one growing heap, with stable object ids:
@@ -9,7 +9,7 @@
 //   leak:N       adds N records to a list that is never emptied
 //   write:FILE   writes a heap snapshot and says so on stderr
 //
-// `typescript` is found in the `node_modules` next to this script.
+// Needs the packages of `package.json` in this folder.
 
 import {readdirSync} from 'node:fs';
 import {Session} from 'node:inspector';
