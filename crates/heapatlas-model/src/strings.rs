@@ -17,6 +17,12 @@ pub trait ByteSource: Send + Sync {
     fn release(&self, range: Range<usize>) {
         let _ = range;
     }
+
+    /// Tells the owner that these bytes will not be read again soon. Their contents stay; a
+    /// mapped file may drop its pages, since the next look brings them back.
+    fn page_out(&self, range: Range<usize>) {
+        let _ = range;
+    }
 }
 
 impl ByteSource for Vec<u8> {

@@ -1,6 +1,15 @@
 //! V8 heap snapshots: `.heapsnapshot` and `.heaptimeline` of Node, Chrome and others.
 
+mod columns;
+mod cursor;
+mod duplicates;
 mod error;
+mod layout;
+mod numbers;
+mod read;
+mod rows;
+mod strings;
+mod tables;
 
 use std::sync::Arc;
 
@@ -31,6 +40,5 @@ pub struct Snapshot {
 /// # Errors
 /// When the file is not a whole snapshot (unless salvaging and something useful is left).
 pub fn read(source: Arc<dyn ByteSource>, options: ReadOptions<'_>) -> Result<Snapshot, ReadError> {
-    let _ = (source, options);
-    todo!()
+    read::read(source, options)
 }
