@@ -56,7 +56,7 @@ pub struct GlobalArgs {
     /// Keep what is whole of a damaged file
     #[arg(long, global = true)]
     pub salvage: bool,
-    /// Show no progress and no notes
+    /// Show no progress, and warnings only where something is missing from the answer
     #[arg(long, short, global = true)]
     pub quiet: bool,
 }

@@ -51,15 +51,15 @@ impl Console {
         }
     }
 
-    /// Says that something is odd.
+    /// Says that something is missing from the answer.
     pub fn warn(&self, message: &str) {
         self.say("warning", message);
     }
 
-    /// Says what happened, unless asked to be quiet.
-    pub fn note(&self, message: &str) {
+    /// Says that something is odd, unless asked to be quiet.
+    pub fn remark(&self, message: &str) {
         if !self.is_quiet {
-            self.say("note", message);
+            self.say("warning", message);
         }
     }
 

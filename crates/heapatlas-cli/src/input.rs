@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
 use heapatlas_analysis::{Heap, OpenOptions};
-use heapatlas_formats::v8::{self, Problem, ReadError, ReadOptions, Snapshot};
+use heapatlas_formats::v8::{self, Problem, ReadError, ReadOptions, Snapshot, Warning};
 use heapatlas_model::{ByteSource, HeapGraph};
 use rayon::prelude::*;
 
@@ -59,8 +59,11 @@ pub fn open_all(
     let mut graphs = Vec::with_capacity(paths.len());
     for (path, result) in paths.iter().zip(results) {
         let file = result.with_context(|| format!("while reading {}", quoted(path)))?;
-        for warning in &file.warnings {
-            console.warn(&format!("{}: {warning}", quoted(path)));
+        for remark in &file.remarks {
+            console.remark(&format!("{}: {remark}", quoted(path)));
+        }
+        for loss in &file.losses {
+            console.warn(&format!("{}: {loss}", quoted(path)));
         }
         graphs.push(file.graph);
     }
@@ -87,7 +90,10 @@ pub fn title(path: &Path) -> String {
 
 struct ReadFile {
     graph: HeapGraph,
-    warnings: Vec<String>,
+    /// What is odd about the file.
+    remarks: Vec<String>,
+    /// What is missing from the graph.
+    losses: Vec<String>,
 }
 
 /// The bytes of a file, unpacked.
@@ -97,7 +103,7 @@ struct Source {
     mapped: Option<Arc<MappedFile>>,
     /// How the stream broke off, in words.
     damage: Option<String>,
-    warnings: Vec<String>,
+    has_trailing_bytes: bool,
 }
 
 fn read_file(path: &Path, salvages: bool, progress: &FileProgress) -> anyhow::Result<ReadFile> {
@@ -109,10 +115,10 @@ fn read_file(path: &Path, salvages: bool, progress: &FileProgress) -> anyhow::Re
     }
     refuse_other_formats(source.bytes.bytes())?;
     let snapshot = read_snapshot(&source, salvages, progress)?;
-    let warnings = all_warnings(&source, &snapshot);
     Ok(ReadFile {
+        remarks: remarks(&source, &snapshot.warnings),
+        losses: losses(&source, &snapshot.warnings),
         graph: snapshot.graph,
-        warnings,
     })
 }
 
@@ -133,27 +139,30 @@ fn read_snapshot(
     })
 }
 
-fn all_warnings(source: &Source, snapshot: &Snapshot) -> Vec<String> {
-    let mut warnings = source.warnings.clone();
-    warnings.extend(source.damage.clone());
-    warnings.extend(
-        snapshot
-            .warnings
-            .iter()
-            .map(|warning| warning.message.clone()),
-    );
+fn remarks(source: &Source, warnings: &[Warning]) -> Vec<String> {
+    let harmless = warnings.iter().filter(|warning| !warning.is_loss);
+    let mut remarks: Vec<String> = harmless.map(|warning| warning.message.clone()).collect();
+    if source.has_trailing_bytes {
+        remarks.push("ignored what follows the end of the compressed data".to_owned());
+    }
     if source
         .mapped
         .as_ref()
         .is_some_and(|file| file.has_changed())
     {
-        warnings.push("somebody wrote to the file while it was read".to_owned());
+        remarks.push("somebody wrote to the file while it was read".to_owned());
     }
-    let is_loss = snapshot.warnings.iter().any(|warning| warning.is_loss);
-    if is_loss || source.damage.is_some() {
-        warnings.push("salvaged: all figures are of what could be read".to_owned());
+    remarks
+}
+
+fn losses(source: &Source, warnings: &[Warning]) -> Vec<String> {
+    let lost = warnings.iter().filter(|warning| warning.is_loss);
+    let mut losses: Vec<String> = source.damage.iter().cloned().collect();
+    losses.extend(lost.map(|warning| warning.message.clone()));
+    if !losses.is_empty() {
+        losses.push("salvaged: all figures are of what could be read".to_owned());
     }
-    warnings
+    losses
 }
 
 /// Maps a plain file; reads everything else to its end.
@@ -179,7 +188,7 @@ fn open_source(path: &Path, progress: &FileProgress) -> anyhow::Result<Source> {
         bytes: mapped.clone(),
         mapped: Some(mapped),
         damage: None,
-        warnings: Vec::new(),
+        has_trailing_bytes: false,
     })
 }
 
@@ -189,17 +198,13 @@ fn read_stream(mut stream: impl Read, progress: &FileProgress) -> anyhow::Result
     let whole = Cursor::new(head).chain(stream);
     let unpacked = unpack(compression, whole, &|position| progress.at(position))?;
     let length = unpacked.bytes.len();
-    let mut warnings = Vec::new();
-    if unpacked.has_trailing_bytes {
-        warnings.push("ignored what follows the end of the compressed data".to_owned());
-    }
     Ok(Source {
         bytes: Arc::new(unpacked.bytes.finish()?),
         mapped: None,
         damage: unpacked
             .damage
             .map(|error| damage_in_words(compression, length, &error)),
-        warnings,
+        has_trailing_bytes: unpacked.has_trailing_bytes,
     })
 }
 

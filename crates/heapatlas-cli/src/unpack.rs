@@ -169,7 +169,9 @@ mod tests {
 
     #[test]
     fn what_came_before_the_damage_is_kept() {
-        let text: Vec<u8> = (0..3_000_000_u32).map(|at| (at * at >> 7) as u8).collect();
+        let text: Vec<u8> = (0..3_000_000_u32)
+            .map(|at| (at.wrapping_mul(at) >> 7) as u8)
+            .collect();
         for packed in [gzip(&text), zstd::encode_all(&text[..], 1).unwrap()] {
             let cut = &packed[..packed.len() / 2];
             let unpacked = unpack(Compression::of(cut), cut, &|_| {}).unwrap();

@@ -9,7 +9,11 @@ use crate::exit::Outcome;
 
 /// Shows the answer where it belongs.
 pub fn run(answer: &Error) -> anyhow::Result<Outcome> {
-    let text = answer.render();
+    let mut text = answer.render();
+    // Examples are the last thing on a page, and clap ends no line after them.
+    if !text.to_string().ends_with('\n') {
+        text.push_str("\n");
+    }
     if answer.use_stderr() {
         let text = pick(&text, io::stderr().is_terminal());
         let _ = io::stderr().lock().write_all(text.as_bytes());

@@ -1,0 +1,98 @@
+//! The same figures whatever way a file comes in.
+
+mod harness;
+
+use harness::{
+    Answer, fixture, fixture_names, fixture_text, gzip, run, run_with_stdin, temporary_file,
+};
+
+fn summary_of_file(content: &[u8]) -> Answer {
+    let file = temporary_file(content);
+    run(["summary", "--json", file.path().to_str().unwrap()])
+}
+
+#[track_caller]
+fn check(name: &str) {
+    let text = fixture_text(name);
+    let expected = run(["summary", "--json", &fixture(name)]).fine().stdout;
+    let packed = [gzip(&text), zstd::encode_all(&text[..], 1).unwrap()];
+    assert_eq!(
+        summary_of_file(&text).fine().stdout,
+        expected,
+        "{name}: plain"
+    );
+    for packed in &packed {
+        assert_eq!(
+            summary_of_file(packed).fine().stdout,
+            expected,
+            "{name}: packed"
+        );
+    }
+    let [gz, zst] = packed;
+    for stdin in [text, gz, zst] {
+        let answer = run_with_stdin(["summary", "--json", "-"], stdin).fine();
+        assert_eq!(answer.stdout, expected, "{name}: stdin");
+    }
+}
+
+#[test]
+fn hand_made_graphs() {
+    for name in fixture_names("micro", ".heapsnapshot") {
+        check(&format!("micro/{name}"));
+    }
+}
+
+#[test]
+fn real_heaps() {
+    for name in [
+        "node20-features.heaptimeline.gz",
+        "chromium156-page-2.heapsnapshot.gz",
+    ] {
+        check(name);
+    }
+}
+
+/// Byte order mark, CR LF and indentation are all the same to JSON.
+#[test]
+fn other_spellings_of_the_same_json() {
+    let name = "micro/m01-owned-sizes.heapsnapshot";
+    let expected = run(["summary", "--json", &fixture(name)]).fine().stdout;
+    let text = String::from_utf8(fixture_text(name)).unwrap();
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let pretty = serde_json::to_string_pretty(&value).unwrap();
+    for other in [
+        format!("\u{feff}{text}"),
+        text.replace('\n', "\r\n"),
+        pretty,
+    ] {
+        assert_eq!(summary_of_file(other.as_bytes()).fine().stdout, expected);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_fifo_is_a_stream() {
+    let name = "micro/m01-owned-sizes.heapsnapshot";
+    let expected = run(["summary", "--json", &fixture(name)]).fine().stdout;
+    let answer = run_with_stdin(["summary", "--json", "/dev/stdin"], fixture_text(name));
+    assert_eq!(answer.fine().stdout, expected);
+}
+
+#[test]
+fn stdin_stands_beside_files() {
+    let second = fixture_text("node20-leak-2.heapsnapshot.gz");
+    let first = fixture("node20-leak-1.heapsnapshot.gz");
+    let answer = run_with_stdin(["compare", "--json", "--paths", "0", &first, "-"], second);
+    assert_eq!(answer.json()["totals"]["new"], 25326);
+    let twice = run(["compare", "-", "-"]);
+    assert!(twice.error().contains("stdin can be read only once"));
+}
+
+/// Trailing bytes are no reason to refuse a file, as for `gzip -d`.
+#[test]
+fn trailing_bytes_are_told_of() {
+    let mut packed = gzip(&fixture_text("micro/m01-owned-sizes.heapsnapshot"));
+    packed.extend(b"\0\0\0\0");
+    let answer = summary_of_file(&packed).fine();
+    assert!(answer.stderr.starts_with("warning: "), "{}", answer.stderr);
+}
