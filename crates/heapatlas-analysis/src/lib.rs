@@ -4,13 +4,25 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod classes;
 mod compare;
+mod detachedness;
+mod display_name;
+mod distances;
+mod dominators;
 mod filters;
+mod graph_facts;
 mod heap;
 mod inspect;
+mod interfaces;
 mod leaks;
+mod name_test;
 mod node_set;
+mod owned_sizes;
+mod retained;
+mod statistics;
 mod summary;
+mod weak_maps;
 
 pub use compare::{
     Change, ClassChange, ClassSeries, CompareOptions, Comparison, PathShare, Series, compare,
@@ -21,6 +33,7 @@ pub use heap::{Class, ClassId, Figures, Heap, OpenOptions};
 pub use inspect::{
     EdgeView, NodeView, dominated, dominators, fields, node_view, path_from_root, retainers,
 };
+pub use interfaces::{Interface, Interfaces};
 pub use leaks::{GrowthPoint, LeakOptions, PathStep, Suspect, find_leaks, path_in_words};
 pub use node_set::NodeSet;
 pub use summary::{ClassRow, Statistics, Summary, summarize};
