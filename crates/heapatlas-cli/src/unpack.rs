@@ -177,7 +177,7 @@ mod tests {
             let unpacked = unpack(Compression::of(cut), cut, &|_| {}).unwrap();
             assert!(unpacked.damage.is_some());
             let bytes = unpacked.bytes.finish().unwrap();
-            assert!(bytes.bytes().len() > 500_000 && text.starts_with(bytes.bytes()));
+            assert!(bytes.bytes().len() > text.len() / 4 && text.starts_with(bytes.bytes()));
         }
     }
 

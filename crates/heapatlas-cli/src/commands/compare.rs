@@ -27,7 +27,7 @@ use crate::render::text::{
 Examples:
   heapatlas compare before.heapsnapshot after.heapsnapshot
   heapatlas compare 1.heapsnapshot 2.heapsnapshot 3.heapsnapshot --sort delta
-  heapatlas compare before.heapsnapshot after.heapsnapshot --fail-on grow=10MB --fail-on new=Session:100")]
+  heapatlas compare 1.heapsnapshot 2.heapsnapshot --fail-on grow=10MB --fail-on new=Session:100")]
 pub struct Args {
     /// The snapshots, oldest first
     #[arg(required = true, num_args = 2..)]
