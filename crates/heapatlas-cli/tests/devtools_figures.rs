@@ -172,7 +172,8 @@ fn pairs() -> Vec<(String, String, Value)> {
 #[test]
 fn comparisons() {
     for (base, current, expected) in pairs() {
-        let comparison = run(["compare", "--json", "--paths", "0", &base, &current]).json();
+        let options = ["compare", "--json", "--paths", "0", "--sort", "bytes"];
+        let comparison = run(options.into_iter().chain([&*base, &*current])).json();
         assert_eq!(comparison["version"], 1);
         assert_eq!(change(&comparison["totals"]), expected["totals"], "{base}");
         let classes = rows(&comparison["classes"]);

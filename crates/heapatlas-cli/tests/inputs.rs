@@ -89,13 +89,11 @@ fn members_in_another_order() {
     };
     let strings_first = in_order(|member| member.starts_with("\"strings\""));
     let edges_last = in_order(|member| !member.starts_with("\"edges\""));
-    for other in [strings_first, edges_last] {
+    let edges_first = in_order(|member| !member.starts_with("\"nodes\""));
+    for other in [strings_first, edges_last, edges_first] {
         assert_ne!(other, text);
         assert_eq!(summary_of_file(other.as_bytes()).fine().stdout, expected);
     }
-    // FIXME: this should be read, too. No known writer does it.
-    let edges_first = in_order(|member| !member.starts_with("\"nodes\""));
-    assert_eq!(summary_of_file(edges_first.as_bytes()).code, Some(2));
 }
 
 #[cfg(unix)]
