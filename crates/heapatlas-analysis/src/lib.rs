@@ -19,6 +19,7 @@ mod leaks;
 mod name_test;
 mod node_set;
 mod owned_sizes;
+mod paths;
 mod retained;
 mod statistics;
 mod summary;
@@ -36,4 +37,5 @@ pub use inspect::{
 pub use interfaces::{Interface, Interfaces};
 pub use leaks::{GrowthPoint, LeakOptions, PathStep, Suspect, find_leaks, path_in_words};
 pub use node_set::NodeSet;
+pub use paths::{PathTree, path_steps};
 pub use summary::{ClassRow, Statistics, Summary, summarize};
