@@ -186,6 +186,7 @@ fn make(
             folder.join(file_name(name)),
         )?;
     }
+    fs::remove_dir(unfinished)?;
     fs::write(recipe_file, recipe)?;
     Ok(())
 }
