@@ -1,1 +1,57 @@
-fn main() {}
+//! The `heapatlas` binary: arguments in, text or JSON out.
+//!
+//! In reading order: [`args`] (the command line), [`commands`] (one file a verb), [`input`] (from a
+//! path to a heap), [`render`] (text and JSON), [`exit`] (codes, errors, hints). Below them:
+//! [`unpack`], [`mapping`], [`console`], [`progress`], [`timing`], [`env_vars`], [`huge_pages`].
+//!
+//! **Invariant:** no algorithm lives here; verbs ask `heapatlas_analysis` and show the answer.
+//! **Invariant:** unsafe code stands in [`mapping`] and [`huge_pages`] only.
+
+#![deny(unsafe_code)]
+
+mod args;
+mod commands;
+mod console;
+mod env_vars;
+mod exit;
+mod file_format;
+#[allow(unsafe_code)]
+mod huge_pages;
+mod input;
+#[allow(unsafe_code)]
+mod mapping;
+mod output_file;
+mod progress;
+mod render;
+mod timing;
+mod unpack;
+
+use clap::Parser;
+
+use args::{CommandLine, Verb};
+use console::Console;
+use exit::Outcome;
+
+#[global_allocator]
+static ALLOCATOR: huge_pages::HugePages = huge_pages::HugePages;
+
+fn main() {
+    let result = match CommandLine::try_parse() {
+        Ok(command_line) => run(command_line),
+        Err(answer) => commands::help::run(&answer),
+    };
+    exit::leave(result)
+}
+
+fn run(command_line: CommandLine) -> anyhow::Result<Outcome> {
+    let console = Console::new(&command_line.global);
+    match command_line.verb {
+        Verb::Leaks(args) => commands::leaks::run(args, &console),
+        Verb::Summary(args) => commands::summary::run(args, &console),
+        Verb::Compare(args) => commands::compare::run(args, &console),
+        Verb::Show(args) => commands::show::run(args, &console),
+        Verb::Export(args) => commands::export::run(args, &console),
+        Verb::Completions(args) => commands::completions::run(args, &console),
+        Verb::Man(args) => commands::man::run(args, &console),
+    }
+}

@@ -1,26 +1,47 @@
 //! What leaks, who holds it, and why we think so.
+//!
+//! Detectors sit behind one interface ([`Detector`]): each looks at a series of snapshots and
+//! names what it finds wrong. A new one is a module here and a line in [`DETECTORS`].
+
+mod detached;
+mod growing_containers;
+mod growing_lists;
+mod large_containers;
+mod links;
+mod series;
+mod shapes;
+
+use std::hash::{Hash, Hasher};
+
+use heapatlas_model::Count;
+use rustc_hash::FxHasher;
 
 use crate::Heap;
+use series::Series;
 
 /// Something that grows or should be gone.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Suspect {
     /// Stable over runs on the same files: detector, name and path, hashed.
     pub id: String,
-    /// `growth`, `detached`, ...: what is wrong with it.
+    /// What is wrong with it: `growing`, `detached`, `large`.
     pub kind: &'static str,
     /// The detector that found it.
     pub detector: &'static str,
     /// What leaks, in the class's words.
     pub name: String,
-    /// For each snapshot how many there are and their bytes, absolute.
+    /// For each snapshot how many there are and what they retain, absolute.
     pub growth: Vec<GrowthPoint>,
-    /// What would go with it, in the last snapshot.
+    /// What would go with them, in the last snapshot.
     pub retained_bytes: u64,
     /// From the root to what leaks.
     pub path: Vec<PathStep>,
     /// Why it is suspected, in a sentence.
     pub why: String,
+    /// The object id of one of the holders in the last snapshot, for a closer look.
+    pub holder_id: u64,
+    /// The object id of one of the leaked objects in the last snapshot.
+    pub example_id: u64,
 }
 
 /// A suspect in one snapshot.
@@ -35,7 +56,7 @@ pub struct GrowthPoint {
 /// One step of a path from the root.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct PathStep {
-    /// The edge that led here; `None` at the root.
+    /// The edge that led here; `None` where the path begins.
     pub edge: Option<String>,
     /// The node, by class or name.
     pub node: String,
@@ -48,17 +69,120 @@ pub struct LeakOptions {
     pub limit: usize,
 }
 
+impl Default for LeakOptions {
+    fn default() -> Self {
+        Self { limit: 20 }
+    }
+}
+
+/// Finds one kind of wrong.
+trait Detector: Sync {
+    /// Its name, in reports.
+    fn name(&self) -> &'static str;
+
+    /// What it finds in the last snapshot of a series, given the ones before.
+    fn find(&self, series: &Series<'_>) -> Vec<Suspect>;
+}
+
+const DETECTORS: [&dyn Detector; 4] = [
+    &growing_containers::GrowingContainers,
+    &growing_lists::GrowingLists,
+    &detached::DetachedDom,
+    &large_containers::LargeContainers,
+];
+
 /// Suspects, the worst first.
 ///
 /// One snapshot: what looks wrong by itself. Two: what is new in the second. Three or more:
 /// what is new in the second and still there in the last (baseline, target, ..., final).
+///
+/// # Panics
+/// When a heap was opened for the first table only.
 pub fn find_leaks(heaps: &[Heap], options: LeakOptions) -> Vec<Suspect> {
-    let _ = (heaps, options);
-    todo!()
+    if heaps.is_empty() {
+        return Vec::new();
+    }
+    let series = Series::new(heaps);
+    let mut suspects: Vec<Suspect> = DETECTORS
+        .iter()
+        .flat_map(|detector| detector.find(&series))
+        .collect();
+    for suspect in &mut suspects {
+        suspect.id = stable_id(suspect);
+    }
+    suspects.sort_by(|a, b| weight(b).cmp(&weight(a)).then_with(|| a.id.cmp(&b.id)));
+    suspects.dedup_by(|a, b| a.id == b.id);
+    suspects.truncate(options.limit);
+    suspects
 }
 
-/// A path in one line: `global.sessions (Map) -> table -> [*] Session`.
+/// What a suspect is ranked by: the bytes it grew by, then what it retains.
+fn weight(suspect: &Suspect) -> (u64, u64, u64) {
+    let first = suspect.growth.first().copied().unwrap_or_default();
+    let last = suspect.growth.last().copied().unwrap_or_default();
+    let (grown_bytes, grown_count) = match suspect.growth.len() {
+        0 | 1 => (last.bytes, last.count),
+        _ => (
+            last.bytes.saturating_sub(first.bytes),
+            last.count.saturating_sub(first.count),
+        ),
+    };
+    (grown_bytes, grown_count, suspect.retained_bytes)
+}
+
+fn stable_id(suspect: &Suspect) -> String {
+    let mut hasher = FxHasher::default();
+    suspect.detector.hash(&mut hasher);
+    suspect.name.hash(&mut hasher);
+    suspect.path.hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
+/// A path in one line, with what is only plumbing left out:
+/// `global.sessions (Map) -> table -> [*] Session`.
 pub fn path_in_words(path: &[PathStep]) -> String {
-    let _ = path;
-    todo!()
+    let mut words = String::new();
+    for step in path {
+        match &step.edge {
+            None => words.push_str(&step.node),
+            Some(edge) if is_plumbing(&step.node) => {
+                words.push_str(" -> ");
+                words.push_str(edge);
+            }
+            Some(edge) if edge == "[*]" => {
+                words.push_str(" -> [*] ");
+                words.push_str(&step.node);
+            }
+            Some(edge) => {
+                words.push_str(" -> ");
+                words.push_str(edge);
+                words.push_str(" (");
+                words.push_str(&step.node);
+                words.push(')');
+            }
+        }
+    }
+    words
+}
+
+/// Nodes whose class says nothing that the edge to them has not said.
+fn is_plumbing(node: &str) -> bool {
+    matches!(
+        node,
+        "(array)" | "(system)" | "system / Context" | "(object elements)"
+    )
+}
+
+/// `200, then 1,200, then 2,200`.
+fn counts_in_words(growth: &[GrowthPoint]) -> String {
+    let counts: Vec<String> = growth
+        .iter()
+        .map(|point| Count(point.count).to_string())
+        .collect();
+    counts.join(", then ")
+}
+
+/// Whether the count rose in every step.
+fn rises_steadily(growth: &[GrowthPoint]) -> bool {
+    growth.len() >= 2 && growth.is_sorted_by(|a, b| a.count < b.count)
 }

@@ -1,0 +1,128 @@
+//! DOM nodes that are in no document any more but still held by the program.
+
+use heapatlas_model::{Count, NodeId, NodeKind};
+use rustc_hash::FxHashMap;
+
+use super::series::Series;
+use super::shapes::Shapes;
+use super::{Detector, GrowthPoint, PathStep, Suspect};
+use crate::Heap;
+use crate::paths::{PathTree, node_word};
+
+/// The detector.
+pub struct DetachedDom;
+
+impl Detector for DetachedDom {
+    fn name(&self) -> &'static str {
+        "detached-dom"
+    }
+
+    fn find(&self, series: &Series<'_>) -> Vec<Suspect> {
+        let last = series.heaps.len() - 1;
+        let clusters = clusters(series.last(), &series.paths);
+        if clusters.is_empty() {
+            return Vec::new();
+        }
+        let earlier: Vec<Clusters> = series.heaps[..last].iter().map(find_clusters).collect();
+        let point = |index: usize, nodes: &[NodeId]| GrowthPoint {
+            count: nodes.len() as u64,
+            bytes: series.retained_by_all(index, nodes),
+        };
+        clusters
+            .iter()
+            .map(|(path, nodes)| {
+                let before = earlier.iter().enumerate().map(|(index, clusters)| {
+                    clusters
+                        .get(path)
+                        .map_or_else(GrowthPoint::default, |nodes| point(index, nodes))
+                });
+                let growth = before.chain([point(last, nodes)]).collect();
+                self.suspect(series, path, nodes, growth)
+            })
+            .collect()
+    }
+}
+
+/// Detached trees by the path on which the program holds them, each by the node it holds.
+type Clusters = FxHashMap<Vec<PathStep>, Vec<NodeId>>;
+
+/// The clusters of a heap whose paths are not known yet.
+fn find_clusters(heap: &Heap) -> Clusters {
+    let has_any = heap.graph().nodes().any(|node| is_detached(heap, node));
+    if has_any {
+        clusters(heap, &PathTree::new(heap))
+    } else {
+        Clusters::default()
+    }
+}
+
+fn clusters(heap: &Heap, paths: &PathTree) -> Clusters {
+    let mut shapes = Shapes::new(heap, paths);
+    let mut by_shape: FxHashMap<_, Vec<NodeId>> = FxHashMap::default();
+    for node in heap
+        .graph()
+        .nodes()
+        .filter(|&node| is_held_tree(heap, paths, node))
+    {
+        by_shape.entry(shapes.of(node)).or_default().push(node);
+    }
+    let mut clusters = Clusters::default();
+    for (shape, nodes) in by_shape {
+        clusters
+            .entry(shapes.steps(shape))
+            .or_default()
+            .extend(nodes);
+    }
+    clusters
+}
+
+/// Whether a node belongs to a document's tree and is in none. (Node marks some natives of its
+/// own as detached; they are handles, not elements.)
+fn is_detached(heap: &Heap, node: NodeId) -> bool {
+    heap.detachedness(node) == 2
+        && heap.graph().kind(node) == NodeKind::Native
+        && !heap.graph().name_text(node).starts_with("Node / ")
+}
+
+/// Whether the program holds a detached tree by this node: what leads there is an object of the
+/// program and not itself a part of the tree.
+fn is_held_tree(heap: &Heap, paths: &PathTree, node: NodeId) -> bool {
+    is_detached(heap, node)
+        && heap.distance(node).is_some()
+        && paths.parent(node).is_some_and(|(parent, _)| {
+            !is_detached(heap, parent) && heap.graph().kind(parent) != NodeKind::Synthetic
+        })
+}
+
+impl DetachedDom {
+    fn suspect(
+        &self,
+        series: &Series<'_>,
+        path: &[PathStep],
+        nodes: &[NodeId],
+        growth: Vec<GrowthPoint>,
+    ) -> Suspect {
+        let heap = series.last();
+        let name = node_word(heap, nodes[0]);
+        let holder = series
+            .paths
+            .parent(nodes[0])
+            .map_or(nodes[0], |parent| parent.0);
+        let last = growth[growth.len() - 1];
+        Suspect {
+            id: String::new(),
+            kind: "detached",
+            detector: self.name(),
+            why: format!(
+                "{} `{name}` are in no document any more, but the program still holds them, with all that hangs on them",
+                Count(last.count)
+            ),
+            name,
+            growth,
+            retained_bytes: last.bytes,
+            path: path.to_vec(),
+            holder_id: heap.graph().object_id(holder),
+            example_id: heap.graph().object_id(nodes[0]),
+        }
+    }
+}

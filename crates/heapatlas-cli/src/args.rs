@@ -1,0 +1,140 @@
+//! The command line, defined once: help, completions and man pages are made from this.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::commands::{compare, completions, export, leaks, man, show, summary};
+use crate::env_vars;
+
+/// Points at what grows in a heap, who holds it, and how to find the line that allocated it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "heapatlas",
+    version,
+    about = "Finds out what grows in a heap and who holds it",
+    long_about = "Finds out what grows in a heap and who holds it.\n\n\
+        Every verb takes whatever file it is given, recognizes it by its content, and reads .gz, \
+        .zst and stdin (`-`) as well.",
+    after_help = AFTER_HELP,
+    after_long_help = after_long_help(),
+    max_term_width = 100,
+    disable_help_subcommand = true,
+)]
+pub struct CommandLine {
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  heapatlas leaks before.heapsnapshot after.heapsnapshot
+  heapatlas summary app.heapsnapshot.gz
+  heapatlas show app.heapsnapshot @12345";
+
+fn after_long_help() -> String {
+    let mut text = format!("{AFTER_HELP}\n\nEnvironment:\n");
+    for variable in &env_vars::ALL {
+        text.push_str(&format!("  {:20}{}\n", variable.name, variable.purpose));
+    }
+    text.push_str(
+        "\nExit codes: 0 fine; 1 a check failed that was asked for (`--fail-on`); 2 an error.",
+    );
+    text
+}
+
+/// Options of every verb.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every verb")]
+pub struct GlobalArgs {
+    /// Print JSON, whose fields docs/reference/json.md describes
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// When to color text
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: ColorChoice,
+    /// Keep what is whole of a damaged file
+    #[arg(long, global = true)]
+    pub salvage: bool,
+    /// Show no progress, and warnings only where something is missing from the answer
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+}
+
+/// When to color text.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum ColorChoice {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Even into a pipe
+    Always,
+    /// Nowhere
+    Never,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    Leaks(leaks::Args),
+    Summary(summary::Args),
+    Compare(compare::Args),
+    Show(show::Args),
+    Export(export::Args),
+    #[command(hide = true)]
+    Completions(completions::Args),
+    #[command(hide = true)]
+    Man(man::Args),
+}
+
+/// How figures are computed.
+#[derive(Debug, Args)]
+pub struct RuleArgs {
+    /// Charge each object with its own bytes only, not with backing stores it alone owns
+    #[arg(long)]
+    pub no_owned_sizes: bool,
+    /// Take classes of one name as one class, wherever they were defined
+    #[arg(long)]
+    pub class_by_name: bool,
+}
+
+impl RuleArgs {
+    /// For [`heapatlas_analysis::Heap::open`], with all figures.
+    pub fn open_options(&self) -> heapatlas_analysis::OpenOptions {
+        heapatlas_analysis::OpenOptions {
+            owned_sizes: !self.no_owned_sizes,
+            class_by_name: self.class_by_name,
+            ..Default::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+
+    /// House style: each help page ends with two or three examples.
+    #[test]
+    fn every_verb_shows_examples() {
+        for verb in CommandLine::command()
+            .get_subcommands()
+            .filter(|verb| !verb.is_hide_set())
+        {
+            let examples = verb
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            let count = examples.matches("\n  heapatlas ").count();
+            assert!(
+                (2..=3).contains(&count),
+                "{}: {examples:?}",
+                verb.get_name()
+            );
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! `show`: one object or one class looked at closely.
+
+use std::cmp::Reverse;
+use std::convert::Infallible;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use anyhow::anyhow;
+use heapatlas_analysis::{
+    ClassId, ClassRow, EdgeView, Heap, NodeView, PathStep, dominated, dominators, fields,
+    node_view, path_from_root, path_in_words, retainers, summarize,
+};
+use heapatlas_model::{Bytes, Count, NodeId, edge_type_name};
+
+use super::row_choice::{limit, remark_on_rest};
+use crate::args::RuleArgs;
+use crate::console::Console;
+use crate::exit::{Hint, Outcome};
+use crate::input;
+use crate::render::json::{self, ObjectView};
+use crate::render::text::{Paint, Table, printable, short_name};
+
+/// Show one object (fields, retainers, dominators, path from the root) or the objects of a class
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  heapatlas show app.heapsnapshot @12345
+  heapatlas show app.heapsnapshot Session --top 5
+  heapatlas show app.heapsnapshot '(string)' --json")]
+pub struct Args {
+    /// The snapshot; `-` for stdin
+    file: PathBuf,
+    /// An object (@ID, or the bare number), or a class by its name or key
+    what: What,
+    /// Show at most so many rows of each list, 0 for all [default: 20 in text, all in JSON]
+    #[arg(long, value_name = "N")]
+    top: Option<usize>,
+    #[command(flatten)]
+    rules: RuleArgs,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum What {
+    Object(u64),
+    Class(String),
+}
+
+impl FromStr for What {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(match text.strip_prefix('@').unwrap_or(text).parse() {
+            Ok(id) => Self::Object(id),
+            Err(_) => Self::Class(text.to_owned()),
+        })
+    }
+}
+
+pub fn run(args: Args, console: &Console) -> anyhow::Result<Outcome> {
+    let heap = input::open(&args.file, args.rules.open_options(), console)?;
+    let limit = limit(args.top, console);
+    match &args.what {
+        What::Object(id) => {
+            let node = heap
+                .graph()
+                .find_object(*id)
+                .ok_or_else(|| no_object(*id))?;
+            let view = object_view(&heap, node);
+            console.print(|out| {
+                if console.is_json {
+                    return json::object(out, &view, limit);
+                }
+                Text {
+                    paint: Paint {
+                        is_on: console.has_colors,
+                    },
+                    limit,
+                }
+                .object(out, &view)
+            })?;
+        }
+        What::Class(name) => {
+            let summary = summarize(&heap, None);
+            let rows = rows_of_class(&summary.classes, name)?;
+            let nodes = objects_of(&heap, &rows);
+            let shown: Vec<NodeView> = nodes
+                .iter()
+                .take(limit)
+                .map(|&node| node_view(&heap, node))
+                .collect();
+            console.print(|out| {
+                if console.is_json {
+                    return json::class(out, &rows, &shown);
+                }
+                let text = Text {
+                    paint: Paint {
+                        is_on: console.has_colors,
+                    },
+                    limit,
+                };
+                text.class(out, &rows, &shown, nodes.len())
+            })?;
+        }
+    }
+    Ok(Outcome::Fine)
+}
+
+fn no_object(id: u64) -> anyhow::Error {
+    anyhow!("no object @{id} in this snapshot")
+        .hint(["ids are those that `heapatlas show FILE CLASS` and Chrome DevTools show"])
+}
+
+fn object_view(heap: &Heap, node: NodeId) -> ObjectView {
+    let incoming = heap.graph().build_retainers();
+    let path = path_from_root(heap, &incoming, node);
+    ObjectView {
+        node: node_view(heap, node),
+        dominator: heap.graph().object_id(heap.dominator(node)),
+        fields: fields(heap, node),
+        retainers: retainers(heap, &incoming, node),
+        dominators: dominators(heap, node),
+        dominated: dominated(heap, node),
+        path_in_words: path_in_words(&path_steps(&path)),
+        path,
+    }
+}
+
+fn path_steps(path: &[(Option<EdgeView>, NodeView)]) -> Vec<PathStep> {
+    let step = |(edge, node): &(Option<EdgeView>, NodeView)| PathStep {
+        edge: edge.as_ref().map(|edge| edge.label.clone()),
+        node: node.class.clone(),
+    };
+    path.iter().map(step).collect()
+}
+
+/// The classes of that name or key; two files may each define one.
+fn rows_of_class<'a>(classes: &'a [ClassRow], name: &str) -> anyhow::Result<Vec<&'a ClassRow>> {
+    let rows: Vec<_> = classes
+        .iter()
+        .filter(|row| row.name == name || row.key == name)
+        .collect();
+    if rows.is_empty() {
+        return Err(anyhow!("no class `{name}` in this snapshot").hint(similar(classes, name)));
+    }
+    Ok(rows)
+}
+
+/// Names that contain the one asked for, as a hint.
+fn similar(classes: &[ClassRow], name: &str) -> Vec<String> {
+    let wanted = name.to_lowercase();
+    let names: Vec<String> = classes
+        .iter()
+        .filter(|row| row.name.to_lowercase().contains(&wanted))
+        .take(5)
+        .map(|row| format!("`{}`", short_name(&row.name)))
+        .collect();
+    if names.is_empty() {
+        vec!["`heapatlas summary FILE --top 0` lists all classes".to_owned()]
+    } else {
+        vec![format!("there are: {}", names.join(", "))]
+    }
+}
+
+/// The objects that the classes count, largest retained size first, then by id as in DevTools.
+fn objects_of(heap: &Heap, classes: &[&ClassRow]) -> Vec<NodeId> {
+    let wanted: Vec<ClassId> = classes.iter().map(|row| row.class).collect();
+    let counts =
+        |node: &NodeId| wanted.contains(&heap.class_of(*node)) && heap.shallow_bytes(*node) > 0;
+    let mut nodes: Vec<NodeId> = heap.graph().nodes().filter(counts).collect();
+    nodes.sort_by_key(|&node| {
+        (
+            Reverse(heap.retained_bytes(node)),
+            heap.graph().object_id(node),
+        )
+    });
+    nodes
+}
+
+/// The answer as text, part by part.
+struct Text {
+    paint: Paint,
+    limit: usize,
+}
+
+impl Text {
+    fn object(&self, out: &mut dyn Write, view: &ObjectView) -> io::Result<()> {
+        self.identity(out, view)?;
+        self.path(out, view)?;
+        self.edges(out, "fields", &view.fields)?;
+        self.edges(out, "retainers", &view.retainers)?;
+        self.nodes(out, "dominators, nearest first", &view.dominators)?;
+        self.nodes(
+            out,
+            "dominated objects, which would go with it",
+            &view.dominated,
+        )
+    }
+
+    fn identity(&self, out: &mut dyn Write, view: &ObjectView) -> io::Result<()> {
+        let node = &view.node;
+        let name = self.paint.bold(&short_name(&node.display_name));
+        let distance = node
+            .distance
+            .map_or("-".to_owned(), |distance| distance.to_string());
+        writeln!(out, "@{}  {name}", node.object_id)?;
+        writeln!(
+            out,
+            "  class     {} (type {})",
+            short_name(&node.class),
+            node.type_name
+        )?;
+        writeln!(out, "  shallow   {}", Bytes(node.shallow_bytes))?;
+        writeln!(out, "  retained  {}", Bytes(node.retained_bytes))?;
+        writeln!(out, "  distance  {distance}")?;
+        if let Some(state) = json::detachedness_word(node.detachedness) {
+            writeln!(out, "  document  {state}")?;
+        }
+        if let Some((script, line, column)) = node.location {
+            let (line, column) = (u64::from(line) + 1, u64::from(column) + 1);
+            writeln!(
+                out,
+                "  defined   script {script}, line {line}, column {column}"
+            )?;
+        }
+        Ok(())
+    }
+
+    fn path(&self, out: &mut dyn Write, view: &ObjectView) -> io::Result<()> {
+        self.heading(out, "path from the root")?;
+        if view.path.is_empty() {
+            return writeln!(out, "  none: only weak references lead here");
+        }
+        writeln!(out, "  {}", printable(&view.path_in_words))
+    }
+
+    fn edges(&self, out: &mut dyn Write, title: &str, edges: &[EdgeView]) -> io::Result<()> {
+        let mut table = Table::new(&["", "", "", ""]);
+        for edge in edges.iter().take(self.limit) {
+            let node = &edge.node;
+            table.row(vec![
+                format!("  {:<8}", edge_type_name(edge.kind)),
+                Bytes(node.retained_bytes).to_string(),
+                format!("@{}", node.object_id),
+                format!(
+                    "{} {}",
+                    short_name(&edge.label),
+                    short_name(&node.display_name)
+                ),
+            ]);
+        }
+        self.list(out, title, table, edges.len())
+    }
+
+    fn nodes(&self, out: &mut dyn Write, title: &str, nodes: &[NodeView]) -> io::Result<()> {
+        let mut table = Table::new(&["", "", ""]);
+        for node in nodes.iter().take(self.limit) {
+            table.row(vec![
+                format!("  {}", Bytes(node.retained_bytes)),
+                format!("@{}", node.object_id),
+                short_name(&node.display_name),
+            ]);
+        }
+        self.list(out, title, table, nodes.len())
+    }
+
+    fn list(
+        &self,
+        out: &mut dyn Write,
+        title: &str,
+        mut table: Table,
+        total: usize,
+    ) -> io::Result<()> {
+        if let Some(rest) = remark_on_rest(total, self.limit, "row", "rows") {
+            table.remark(format!("  {rest}"));
+        }
+        self.heading(out, &format!("{title}: {}", Count(total as u64)))?;
+        table.write(out, self.paint)
+    }
+
+    fn heading(&self, out: &mut dyn Write, title: &str) -> io::Result<()> {
+        writeln!(out, "\n{}", self.paint.bold(title))
+    }
+
+    fn class(
+        &self,
+        out: &mut dyn Write,
+        classes: &[&ClassRow],
+        objects: &[NodeView],
+        total: usize,
+    ) -> io::Result<()> {
+        for row in classes {
+            let retained = row
+                .retained_bytes
+                .map_or("-".to_owned(), |b| Bytes(b).to_string());
+            writeln!(
+                out,
+                "{}  {} objects, shallow {}, retained {retained}, key {}",
+                self.paint.bold(&short_name(&row.name)),
+                Count(row.count),
+                Bytes(row.shallow_bytes),
+                printable(&row.key)
+            )?;
+        }
+        let mut table = Table::new(&["object", "shallow", "retained", "distance", "name"]);
+        for node in objects {
+            table.row(vec![
+                format!("@{}", node.object_id),
+                Bytes(node.shallow_bytes).to_string(),
+                Bytes(node.retained_bytes).to_string(),
+                node.distance
+                    .map_or("-".to_owned(), |distance| distance.to_string()),
+                short_name(&node.display_name),
+            ]);
+        }
+        if let Some(rest) = remark_on_rest(total, objects.len(), "object", "objects") {
+            table.remark(rest);
+        }
+        writeln!(out)?;
+        table.write(out, self.paint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_and_classes() {
+        let cases = [
+            ("@12345", What::Object(12345)),
+            ("12345", What::Object(12345)),
+            ("Session", What::Class("Session".to_owned())),
+            ("@it", What::Class("@it".to_owned())),
+        ];
+        for (text, what) in cases {
+            assert_eq!(text.parse(), Ok(what));
+        }
+    }
+}

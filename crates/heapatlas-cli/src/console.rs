@@ -1,0 +1,97 @@
+//! The two ways out: stdout for data, stderr for talk.
+
+use std::io::{self, BufWriter, IsTerminal, Write};
+
+use anyhow::Context;
+
+use crate::args::{ColorChoice, GlobalArgs};
+use crate::env_vars;
+use crate::progress::Progress;
+use crate::render::text::printable;
+use crate::timing::Timings;
+
+/// How to talk, as asked for once for the whole run.
+#[derive(Clone, Copy, Debug)]
+pub struct Console {
+    /// Whether stdout is for programs.
+    pub is_json: bool,
+    /// Whether to keep what is whole of damaged files.
+    pub salvages: bool,
+    /// Whether text on stdout may have colors.
+    pub has_colors: bool,
+    is_quiet: bool,
+    timings: Timings,
+}
+
+impl Console {
+    /// From the global options and the environment.
+    pub fn new(global: &GlobalArgs) -> Self {
+        Self {
+            is_json: global.json,
+            salvages: global.salvage,
+            has_colors: wants_colors(global.color),
+            is_quiet: global.quiet,
+            timings: Timings::from_environment(),
+        }
+    }
+
+    /// Writes to stdout. Whoever closed the other end of a pipe has read enough: that is no error.
+    pub fn print(
+        &self,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> anyhow::Result<()> {
+        let result = self.measure("render", || {
+            let mut out = BufWriter::with_capacity(64 << 10, io::stdout().lock());
+            write(&mut out)?;
+            out.flush()
+        });
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            result => result.context("while writing to stdout"),
+        }
+    }
+
+    /// Says that something is missing from the answer.
+    pub fn warn(&self, message: &str) {
+        self.say("warning", message);
+    }
+
+    /// Says that something is odd, unless asked to be quiet.
+    pub fn remark(&self, message: &str) {
+        if !self.is_quiet {
+            self.say("warning", message);
+        }
+    }
+
+    /// Says why a check failed.
+    pub fn fail(&self, message: &str) {
+        self.say("failed", message);
+    }
+
+    /// A progress bar over so many bytes, if it is wanted.
+    pub fn progress(&self, total_bytes: Option<u64>) -> Progress {
+        Progress::over_bytes(!self.is_quiet, total_bytes)
+    }
+
+    /// Does a phase of the work; see [`Timings::measure`].
+    pub fn measure<T>(&self, phase: &str, work: impl FnOnce() -> T) -> T {
+        self.timings.measure(phase, work)
+    }
+
+    fn say(&self, kind: &str, message: &str) {
+        // When stderr is gone there is nobody to tell.
+        let _ = writeln!(io::stderr().lock(), "{kind}: {}", printable(message));
+    }
+}
+
+fn wants_colors(choice: ColorChoice) -> bool {
+    match choice {
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        ColorChoice::Auto => {
+            let is_refused =
+                std::env::var_os(env_vars::NO_COLOR.name).is_some_and(|value| !value.is_empty());
+            !is_refused && io::stdout().is_terminal()
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Every figure of real heaps that Chrome DevTools' own worker computed, through `--json`.
+//!
+//! What no verb shows is not looked at here: distance histograms, native contexts, groups of
+//! duplicate strings, samples and allocating functions of timelines.
+
+mod harness;
+
+use harness::{fixture, fixture_json, fixture_names, rows, run};
+use serde_json::{Value, json};
+
+fn expected_files() -> Vec<(String, Value)> {
+    let names = fixture_names("expected", ".json");
+    names
+        .into_iter()
+        .map(|name| (name.clone(), fixture_json(&format!("expected/{name}"))))
+        .collect()
+}
+
+fn input_of(expected: &Value) -> String {
+    fixture(&format!("{}.gz", expected["file"].as_str().unwrap()))
+}
+
+/// A class row as DevTools' fixture has it, made from ours.
+fn class_row(row: &Value) -> Value {
+    json!({
+        "key": row["key"],
+        "name": row["name"],
+        "distance": row["distance"],
+        "count": row["count"],
+        "shallow": row["shallow_bytes"],
+        "retained": row["retained_bytes"],
+    })
+}
+
+/// DevTools counts from 100,000,000 what only the collector reaches, and from -5 what nobody does;
+/// its panels show a dash for both, and so do we.
+fn shown_distance(distance: &Value) -> Value {
+    match distance.as_i64() {
+        Some(distance @ 0..100_000_000) => json!(distance),
+        _ => Value::Null,
+    }
+}
+
+/// Whether the first rows are these. Rows of one value may stand in any order.
+#[track_caller]
+fn check_top(expected: &Value, ours: &[Value], by: &str, what: &str) {
+    let ours: Vec<Value> = ours.iter().map(class_row).collect();
+    for (rank, row) in rows(expected).iter().enumerate() {
+        let mut row = row.clone();
+        row["distance"] = shown_distance(&row["distance"]);
+        assert_eq!(ours[rank][by], row[by], "{what}: rank {rank} by {by}");
+        assert!(ours.contains(&row), "{what}: no row {row}");
+    }
+}
+
+fn sum(rows: &[Value], column: &str) -> u64 {
+    rows.iter().map(|row| row[column].as_u64().unwrap()).sum()
+}
+
+#[test]
+fn totals_statistics_and_classes() {
+    for (name, expected) in expected_files() {
+        let summary = run(["summary", "--json", &input_of(&expected)]).json();
+        assert_eq!(summary["version"], 1);
+        assert_eq!(summary["format"], "v8");
+        for (ours, theirs) in [
+            ("nodes", "nodes"),
+            ("edges", "edges"),
+            ("total_bytes", "total"),
+        ] {
+            assert_eq!(summary[ours], expected[theirs], "{name}: {ours}");
+        }
+        assert_eq!(
+            summary["statistics"],
+            statistics(&expected["statistics"]),
+            "{name}"
+        );
+        let classes = rows(&summary["classes"]);
+        assert_eq!(json!(classes.len()), expected["classes"], "{name}: classes");
+        assert_eq!(
+            json!(sum(classes, "count")),
+            expected["objectsSum"],
+            "{name}"
+        );
+        assert_eq!(
+            json!(sum(classes, "shallow_bytes")),
+            expected["shallowSum"],
+            "{name}"
+        );
+        check_top(&expected["top10"], classes, "retained", &name);
+    }
+}
+
+fn statistics(expected: &Value) -> Value {
+    let heap = &expected["v8heap"];
+    json!({
+        "total": expected["total"],
+        "code": heap["code"],
+        "strings": heap["strings"],
+        "js_arrays": heap["jsArrays"],
+        "typed_arrays": expected["native"]["typedArrays"],
+        "native": expected["native"]["total"],
+        "system": heap["system"],
+    })
+}
+
+#[test]
+fn classes_by_shallow_size_also_without_the_rest() {
+    for (name, expected) in expected_files() {
+        let input = input_of(&expected);
+        let all = run(["summary", "--json", "--sort", "shallow", &input]).json();
+        check_top(
+            &expected["top10byShallow"],
+            rows(&all["classes"]),
+            "shallow",
+            &name,
+        );
+        let quick = run(["summary", "--json", "--quick", &input]).json();
+        let mut without_retained = all.clone();
+        for row in without_retained["classes"].as_array_mut().unwrap() {
+            row["distance"] = Value::Null;
+            row["retained_bytes"] = Value::Null;
+        }
+        let sorted = |summary: &Value| {
+            let mut rows = rows(&summary["classes"]).to_vec();
+            rows.sort_by_key(|row| row["key"].to_string());
+            rows
+        };
+        assert_eq!(sorted(&quick), sorted(&without_retained), "{name}");
+        assert_eq!(quick["statistics"], all["statistics"], "{name}");
+    }
+}
+
+#[test]
+fn named_filters() {
+    const FILTERS: [(&str, &str); 5] = [
+        ("duplicated-strings", "duplicatedStrings"),
+        ("detached-dom", "objectsRetainedByDetachedDomNodes"),
+        ("console", "objectsRetainedByConsole"),
+        ("contexts", "objectsRetainedByContexts"),
+        ("event-handlers", "objectsRetainedByEventHandlers"),
+    ];
+    for (name, expected) in expected_files() {
+        for (ours, theirs) in FILTERS {
+            let input = input_of(&expected);
+            let summary = run(["summary", "--json", "--select", ours, &input]).json();
+            let classes = rows(&summary["classes"]);
+            let figures = json!({
+                "classes": classes.len(),
+                "objects": sum(classes, "count"),
+                "shallow": sum(classes, "shallow_bytes"),
+            });
+            assert_eq!(figures, expected["filters"][theirs], "{name}: {ours}");
+        }
+    }
+}
+
+/// The pairs of the fixtures: base, current, what DevTools says.
+fn pairs() -> Vec<(String, String, Value)> {
+    let pairs: Vec<_> = expected_files()
+        .into_iter()
+        .filter_map(|(_, expected)| {
+            let compare = expected.get("compare")?.clone();
+            let path = |side: &str| fixture(&format!("{}.gz", compare[side].as_str().unwrap()));
+            Some((path("base"), path("current"), compare))
+        })
+        .collect();
+    assert_eq!(pairs.len(), 5);
+    pairs
+}
+
+#[test]
+fn comparisons() {
+    for (base, current, expected) in pairs() {
+        let options = ["compare", "--json", "--paths", "0", "--sort", "bytes"];
+        let comparison = run(options.into_iter().chain([&*base, &*current])).json();
+        assert_eq!(comparison["version"], 1);
+        assert_eq!(change(&comparison["totals"]), expected["totals"], "{base}");
+        let classes = rows(&comparison["classes"]);
+        assert_eq!(json!(classes.len()), expected["changedClasses"], "{base}");
+        for (rank, row) in rows(&expected["top15"]).iter().enumerate() {
+            let mut found = classes.iter().filter(|class| class["key"] == row["key"]);
+            let class = found
+                .next()
+                .unwrap_or_else(|| panic!("{base}: no row {row}"));
+            let mut ours = change(class);
+            ours["key"] = class["key"].clone();
+            ours["name"] = class["name"].clone();
+            assert_eq!(&ours, row, "{base}");
+            assert_eq!(
+                classes[rank]["allocated_bytes"], row["allocSize"],
+                "{base}: rank {rank}"
+            );
+        }
+    }
+}
+
+fn change(ours: &Value) -> Value {
+    json!({
+        "new": ours["new"],
+        "deleted": ours["deleted"],
+        "delta": ours["delta"],
+        "allocSize": ours["allocated_bytes"],
+        "freedSize": ours["freed_bytes"],
+        "sizeDelta": ours["delta_bytes"],
+    })
+}
+
+#[test]
+fn objects_allocated_between_two_snapshots() {
+    for (base, current, expected) in pairs() {
+        let expected = &expected["allocatedBetween"];
+        let range = format!("ids:{}..{}", expected["filter"][0], expected["filter"][1]);
+        let by_ids = run(["summary", "--json", "--select", &range, &current]).json();
+        let classes = rows(&by_ids["classes"]);
+        assert_eq!(
+            json!(sum(classes, "count")),
+            expected["objects"],
+            "{current}"
+        );
+        check_top(&expected["top10"], classes, "retained", &current);
+        let since = format!("since:{base}");
+        let by_file = run(["summary", "--json", "--select", &since, &current]).json();
+        assert_eq!(by_file, by_ids, "{current}");
+    }
+}
+
+/// A series is its steps, and what each class had in each snapshot.
+#[test]
+fn series() {
+    for version in ["node20", "node24"] {
+        let files = [1, 2, 3].map(|n| fixture(&format!("{version}-leak-{n}.heapsnapshot.gz")));
+        let [first, second, third] = &files;
+        let series = run(["compare", "--json", first, second, third]).json();
+        assert_eq!(series["version"], 1);
+        let steps = rows(&series["steps"]);
+        assert_eq!(steps.len(), 2);
+        for (step, pair) in steps.iter().zip(files.windows(2)) {
+            let comparison = run(["compare", "--json", &pair[0], &pair[1]]).json();
+            assert_eq!(step["totals"], comparison["totals"]);
+            assert_eq!(step["classes"], comparison["classes"]);
+        }
+        let session = rows(&series["classes"])
+            .iter()
+            .find(|class| class["name"] == "Session");
+        assert_eq!(session.unwrap()["count"], json!([200, 1200, 2200]));
+    }
+}
+
+/// fixtures/v8 were written by a program that leaks in five known ways.
+#[test]
+fn planted_leaks_are_named() {
+    for version in ["node20", "node24"] {
+        let files = [1, 2, 3].map(|n| fixture(&format!("{version}-leak-{n}.heapsnapshot.gz")));
+        let [first, second, third] = &files;
+        let leaks = run(["leaks", "--json", first, second, third]).json();
+        let suspects = rows(&leaks["suspects"]);
+        for name in ["Session", "AuditRecord"] {
+            let suspect = suspects.iter().find(|suspect| suspect["name"] == name);
+            let suspect = suspect.unwrap_or_else(|| panic!("{version}: {name} is no suspect"));
+            let counts: Vec<&Value> = rows(&suspect["growth"])
+                .iter()
+                .map(|point| &point["count"])
+                .collect();
+            assert_eq!(counts, [200, 1200, 2200], "{version}: {name}");
+        }
+    }
+}
