@@ -135,6 +135,15 @@ fn open_all(
     all.map(|input| open(programs, input, rounds)).collect()
 }
 
+/// The largest files take some programs a minute: they are opened twice at most.
+fn rounds_for(input: &Input, rounds: usize) -> usize {
+    if input.megabytes() > 1000.0 {
+        rounds.min(2)
+    } else {
+        rounds
+    }
+}
+
 fn open(programs: &Programs<'_>, input: &Input, rounds: usize) -> anyhow::Result<Opened> {
     steps::announce(&format!("{} ({:.0} MB)", input.title, input.megabytes()));
     read_into_page_cache(&input.path)?;
@@ -142,7 +151,7 @@ fn open(programs: &Programs<'_>, input: &Input, rounds: usize) -> anyhow::Result
         .map(|contender| (contender, Runs::default()))
         .into();
     let (mut ours, mut theirs) = (None, None);
-    for round in 1..=rounds {
+    for round in 1..=rounds_for(input, rounds) {
         for (contender, runs) in &mut runs {
             if runs.failure.is_some() {
                 continue;

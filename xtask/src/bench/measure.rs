@@ -28,7 +28,13 @@ pub struct Run {
     pub failure: Option<String>,
 }
 
-/// As `measure`, but a program that prints anything but JSON did not do its work.
+/// Runs `command` to its end. The peak of a child begins with what we ourselves once used, because
+/// it starts as a copy of us: this process must stay small.
+///
+/// As for failures: a program that prints anything but JSON did not do its work, either.
+///
+/// # Errors
+/// When the program cannot be started; one that fails gives a `Run` that says so.
 pub fn measure_json(command: &mut Command) -> anyhow::Result<Run> {
     let mut run = measure(command)?;
     let is_json = serde_json::from_str::<serde_json::Value>(&run.stdout).is_ok();
@@ -38,8 +44,6 @@ pub fn measure_json(command: &mut Command) -> anyhow::Result<Run> {
     Ok(run)
 }
 
-/// # Errors
-/// When the program cannot be started; one that fails gives a `Run` that says so.
 fn measure(command: &mut Command) -> anyhow::Result<Run> {
     let (mut stdout, mut stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
     let start = Instant::now();
@@ -149,7 +153,9 @@ mod tests {
             run.cost.cpu
         );
         assert!(run.cost.wall >= run.cost.cpu / 2);
-        assert!(run.cost.peak_bytes > 500_000, "{}", run.cost.peak_bytes);
+        // A shell is small, and so is what it inherits from us.
+        let peak = run.cost.peak_bytes;
+        assert!((500_000..60_000_000).contains(&peak), "{peak}");
     }
 
     #[test]
