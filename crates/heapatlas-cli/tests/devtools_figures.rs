@@ -5,6 +5,8 @@
 
 mod harness;
 
+use std::collections::HashMap;
+
 use harness::{fixture, fixture_json, fixture_names, rows, run};
 use serde_json::{Value, json};
 
@@ -141,18 +143,42 @@ fn named_filters() {
         ("event-handlers", "objectsRetainedByEventHandlers"),
     ];
     for (name, expected) in expected_files() {
+        let input = input_of(&expected);
         for (ours, theirs) in FILTERS {
-            let input = input_of(&expected);
             let summary = run(["summary", "--json", "--select", ours, &input]).json();
             let classes = rows(&summary["classes"]);
+            let (objects, bytes) = (sum(classes, "count"), sum(classes, "shallow_bytes"));
+            let (cut_objects, cut_bytes) = match ours {
+                "duplicated-strings" => cut_strings(&input),
+                _ => (0, 0),
+            };
             let figures = json!({
                 "classes": classes.len(),
-                "objects": sum(classes, "count"),
-                "shallow": sum(classes, "shallow_bytes"),
+                "objects": objects + cut_objects,
+                "shallow": bytes + cut_bytes,
             });
             assert_eq!(figures, expected["filters"][theirs], "{name}: {ours}");
         }
     }
+}
+
+/// An intended difference. V8 cuts names at 1024 characters, and DevTools calls strings with one
+/// cut name duplicates, whatever follows (16 source texts of Node 24, say). We do not.
+fn cut_strings(input: &str) -> (u64, u64) {
+    let mut sizes_by_name: HashMap<String, Vec<u64>> = HashMap::new();
+    for class in ["(string)", "(concatenated string)"] {
+        let shown = run(["show", "--json", input, class]).json();
+        for object in rows(&shown["objects"]) {
+            let name = object["name"].as_str().unwrap();
+            if name.chars().count() == 1024 {
+                let sizes = sizes_by_name.entry(name.to_owned()).or_default();
+                sizes.push(object["shallow_bytes"].as_u64().unwrap());
+            }
+        }
+    }
+    let groups = sizes_by_name.values().filter(|sizes| sizes.len() > 1);
+    let sizes: Vec<u64> = groups.flatten().copied().collect();
+    (sizes.len() as u64, sizes.iter().sum())
 }
 
 /// The pairs of the fixtures: base, current, what DevTools says.
@@ -188,7 +214,7 @@ fn comparisons() {
             ours["name"] = class["name"].clone();
             assert_eq!(&ours, row, "{base}");
             assert_eq!(
-                classes[rank]["allocated_bytes"], row["allocSize"],
+                classes[rank]["delta_bytes"], row["sizeDelta"],
                 "{base}: rank {rank}"
             );
         }

@@ -19,6 +19,9 @@ use crate::render::text::{Paint, arrows, plural, printable, shell_word, short_na
 /// Suspects in text when nobody said how many: what fits a screen or two.
 const DEFAULT_TEXT_SUSPECTS: usize = 10;
 
+/// A line of a path; with its indent it fits a terminal of 100 columns.
+const PATH_WIDTH: usize = 86;
+
 /// Name what leaks or grows, and who holds it
 ///
 /// One snapshot: what looks wrong by itself. Two: what is new in the second. Three or more: what
@@ -168,17 +171,17 @@ impl Text<'_> {
         writeln!(out, "\nnext:")?;
         writeln!(
             out,
-            "  heapatlas show {last} {name}    its objects, largest first"
+            "  heapatlas show {last} {name}  # its objects, largest first"
         )?;
         writeln!(
             out,
-            "  heapatlas show {last} @ID    one of them: fields, retainers, path"
+            "  heapatlas show {last} @ID  # one of them: fields, retainers, path"
         )?;
         if self.files.len() > 1 {
             let files: Vec<String> = self.files.iter().map(word).collect();
             writeln!(
                 out,
-                "  heapatlas compare {}    every class that changed",
+                "  heapatlas compare {}  # every class that changed",
                 files.join(" ")
             )?;
         }
