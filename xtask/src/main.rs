@@ -1,1 +1,39 @@
-fn main() {}
+//! Repository chores: `cargo xtask CHORE`.
+
+#![allow(clippy::print_stdout, reason = "telling how a chore goes is its job")]
+
+mod bench;
+mod generate;
+#[cfg(test)]
+mod layering;
+mod peers;
+mod steps;
+mod test_all;
+
+use clap::{Parser, Subcommand};
+
+/// Repository chores
+#[derive(Parser)]
+struct Xtask {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Install the peers that tests compare with, then run every check
+    Test,
+    /// Measure heapatlas against its rivals
+    #[command(subcommand)]
+    Bench(bench::Suite),
+    /// Write a large, realistic V8 heap snapshot
+    GenerateSnapshot(generate::Options),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Xtask::parse().chore {
+        Chore::Test => test_all::test_all(),
+        Chore::Bench(suite) => bench::bench(&suite),
+        Chore::GenerateSnapshot(options) => generate::generate_snapshot(&options),
+    }
+}

@@ -48,11 +48,6 @@ impl Detachedness {
             .is_some_and(|state| state & IS_RENAMED != 0)
     }
 
-    /// Whether no node has a state.
-    pub fn is_empty(&self) -> bool {
-        self.states.is_empty()
-    }
-
     fn from_names(graph: &HeapGraph) -> Self {
         let mut is_detached = NameTest::new(graph.strings(), |name| name.starts_with("Detached "));
         let mut states = Vec::new();

@@ -1,5 +1,7 @@
 //! A graph with its figures.
 
+use std::sync::OnceLock;
+
 use heapatlas_model::{HeapGraph, NodeId, SnapshotFormat, UintColumn};
 
 use crate::classes::Classes;
@@ -7,6 +9,7 @@ use crate::detachedness::Detachedness;
 use crate::display_name::display_name;
 use crate::distances::{self, NO_DISTANCE, SYSTEM_DISTANCE};
 use crate::graph_facts::GraphFacts;
+use crate::inspect::LocationIndex;
 use crate::interfaces::Interfaces;
 use crate::retained::{self, DominatorOrder, Retained};
 use crate::statistics::statistics;
@@ -66,6 +69,8 @@ pub struct Heap {
     total_bytes: u64,
     /// None when only the first table was asked for.
     tree: Option<TreeFigures>,
+    /// Made when somebody looks at an object.
+    locations: OnceLock<LocationIndex>,
 }
 
 /// Figures that need the whole graph to be walked.
@@ -129,6 +134,7 @@ impl Heap {
             shallow,
             total_bytes,
             tree,
+            locations: OnceLock::new(),
         }
     }
 
@@ -160,6 +166,17 @@ impl Heap {
     /// The interfaces by which plain objects were told apart.
     pub fn interfaces(&self) -> &Interfaces {
         &self.classes.interfaces
+    }
+
+    /// The classes with everything that belongs to them.
+    pub(crate) fn class_assignment(&self) -> &Classes {
+        &self.classes
+    }
+
+    /// Source positions by node.
+    pub(crate) fn location_index(&self) -> &LocationIndex {
+        self.locations
+            .get_or_init(|| LocationIndex::new(&self.graph))
     }
 
     /// A node's own bytes, with what it owns.

@@ -436,3 +436,90 @@ impl TreeNode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use heapatlas_model::{GraphBuilder, NodeKind, SnapshotFormat};
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn heap_of(objects: &[Vec<String>]) -> (HeapGraph, Vec<NodeId>) {
+        let mut builder = GraphBuilder::new(SnapshotFormat::V8);
+        let root = builder.node(NodeKind::Synthetic, "", 1, 0);
+        let nodes = objects.iter().map(|properties| {
+            let object = builder.node(NodeKind::Object, "Object", 3, 1);
+            for name in properties {
+                builder.named_edge(object, EdgeKind::Property, name, root);
+            }
+            object
+        });
+        let nodes = nodes.collect();
+        (builder.finish().unwrap(), nodes)
+    }
+
+    /// Whether a list has all items of another one, as often as that has them.
+    fn has_all(list: &[String], items: &[String]) -> bool {
+        let count = |list: &[String], item| list.iter().filter(|other| *other == item).count();
+        items
+            .iter()
+            .all(|item| count(list, item) >= count(items, item))
+    }
+
+    fn slow_match(interfaces: &Interfaces, properties: &[String]) -> Option<u32> {
+        let mut best = None;
+        let mut most = 0;
+        for (interface, at) in interfaces.definitions.iter().zip(0..) {
+            if interface.properties.len() > most && has_all(properties, &interface.properties) {
+                most = interface.properties.len();
+                best = Some(at);
+            }
+        }
+        best
+    }
+
+    fn objects() -> impl Strategy<Value = Vec<Vec<String>>> {
+        // One letter out of six: properties repeat, and interfaces overlap in all ways.
+        vec(vec("[a-e]|__proto__|", 0..6), 0..40)
+    }
+
+    proptest! {
+        #[test]
+        fn finds_what_trying_all_interfaces_finds(objects in objects(), others in objects()) {
+            let (graph, nodes) = heap_of(&objects);
+            let (other_graph, other_nodes) = heap_of(&others);
+            let interfaces = Shapes::collect(&other_graph, &other_nodes).infer();
+            let matches = Shapes::collect(&graph, &nodes).matches(&interfaces);
+            for (properties, found) in objects.iter().zip(matches) {
+                prop_assert_eq!(found, slow_match(&interfaces, properties));
+            }
+        }
+    }
+
+    #[test]
+    fn many_properties_and_many_shapes_end_soon() {
+        // A dictionary with very many entries, beside very many objects that each have a key of
+        // their own and the properties of all interfaces.
+        let dictionary = (0..300_000).map(|at| format!("key{at}")).collect();
+        let shared: Vec<String> = (0..40).map(|at| format!("p{at}")).collect();
+        let interfaces = (0..200).map(|at| {
+            let leave_out = |&(property, _): &(usize, &String)| at >> (property % 8) & 1 == 0;
+            let kept = shared.iter().enumerate().filter(leave_out);
+            kept.map(|(_, name)| name.clone()).collect::<Vec<_>>()
+        });
+        let mut objects: Vec<Vec<String>> = vec![dictionary];
+        objects.extend(interfaces.flat_map(|properties| std::iter::repeat_n(properties, 10)));
+        objects.extend((0..3_000).map(|at| {
+            let own = std::iter::once(format!("own{at}"));
+            shared.iter().cloned().chain(own).collect()
+        }));
+        let (graph, nodes) = heap_of(&objects);
+        let shapes = Shapes::collect(&graph, &nodes);
+        let interfaces = shapes.infer();
+        let matches = shapes.matches(&interfaces);
+        assert_eq!(matches[0], None);
+        let last = objects.len() - 1;
+        assert_eq!(matches[last], slow_match(&interfaces, &objects[last]));
+    }
+}

@@ -4,12 +4,14 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod allocations;
 mod classes;
 mod compare;
 mod detachedness;
 mod display_name;
 mod distances;
 mod dominators;
+mod duplicate_strings;
 mod filters;
 mod graph_facts;
 mod heap;
@@ -17,6 +19,7 @@ mod inspect;
 mod interfaces;
 mod leaks;
 mod name_test;
+mod native_contexts;
 mod node_set;
 mod owned_sizes;
 mod paths;
@@ -25,17 +28,24 @@ mod statistics;
 mod summary;
 mod weak_maps;
 
+pub use allocations::{
+    AllocatingFunction, TimelineSample, allocating_functions, allocation_callers,
+    allocation_timeline,
+};
 pub use compare::{
     Change, ClassChange, ClassSeries, CompareOptions, Comparison, PathShare, Series, compare,
     compare_series,
 };
+pub use duplicate_strings::{DuplicateStrings, StringGroup, duplicate_strings};
 pub use filters::{NamedFilter, max_js_object_id, select};
 pub use heap::{Class, ClassId, Figures, Heap, OpenOptions};
 pub use inspect::{
-    EdgeView, NodeView, dominated, dominators, fields, node_view, path_from_root, retainers,
+    EdgeView, NodeView, dominated, dominators, fields, node_view, objects_of_class, path_from_root,
+    retainers,
 };
 pub use interfaces::{Interface, Interfaces};
 pub use leaks::{GrowthPoint, LeakOptions, PathStep, Suspect, find_leaks, path_in_words};
+pub use native_contexts::{ContextOwner, NativeContext, NativeContexts, native_contexts};
 pub use node_set::NodeSet;
 pub use paths::{PathTree, path_steps};
 pub use summary::{ClassRow, Statistics, Summary, summarize};

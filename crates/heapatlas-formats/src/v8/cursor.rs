@@ -1,6 +1,7 @@
 //! A position in JSON text, with the few steps the outermost object asks for. No recursion.
 
 use memchr::memchr2;
+use serde_json::value::RawValue;
 
 use super::error::{Problem, ReadError};
 
@@ -60,44 +61,24 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Consumes one value of any kind and depth; only brackets, strings and commas are looked at.
-    pub fn skip_value(&mut self) -> Result<(), ReadError> {
-        let mut open: Vec<u8> = Vec::new();
-        loop {
-            match self.peek() {
-                None => return Err(self.truncated("a value")),
-                Some(b'"') => drop(self.string()?),
-                Some(bracket @ (b'[' | b'{')) => {
-                    open.push(bracket + 2); // `[` + 2 is `]`, `{` + 2 is `}`.
-                    self.at += 1;
-                    continue;
-                }
-                Some(bracket @ (b']' | b'}')) => {
-                    if open.pop() != Some(bracket) {
-                        return Err(self.unexpected("a value"));
-                    }
-                    self.at += 1;
-                }
-                Some(b',' | b':') if !open.is_empty() => {
-                    self.at += 1;
-                    continue;
-                }
-                Some(byte) if is_scalar_byte(byte) => self.skip_scalar(),
-                Some(_) => return Err(self.unexpected("a value")),
-            }
-            if open.is_empty() {
-                return Ok(());
-            }
+    /// Consumes one value of any kind and depth, and gives its text. (`serde_json` does not
+    /// recurse where it need not build anything.)
+    pub fn skip_value(&mut self) -> Result<&'a str, ReadError> {
+        if self.peek().is_none() {
+            return Err(self.truncated("a value"));
         }
-    }
-
-    fn skip_scalar(&mut self) {
-        while self
-            .bytes
-            .get(self.at)
-            .is_some_and(|&byte| is_scalar_byte(byte))
-        {
-            self.at += 1;
+        let text = &self.bytes[self.at..];
+        let mut values = serde_json::Deserializer::from_slice(text).into_iter::<&RawValue>();
+        match values.next() {
+            None => Err(self.truncated("a value")),
+            Some(Ok(value)) => {
+                self.at += values.byte_offset();
+                Ok(value.get())
+            }
+            Some(Err(error)) => {
+                self.at += offset_of_error(text, &error);
+                Err(self.unexpected("JSON"))
+            }
         }
     }
 
@@ -143,8 +124,19 @@ pub(super) fn is_white_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\n' | b'\r' | b'\t')
 }
 
-fn is_scalar_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.')
+/// The byte of `text` at which `serde_json`, which counts lines, gave up.
+pub(super) fn offset_of_error(text: &[u8], error: &serde_json::Error) -> usize {
+    if error.is_eof() {
+        return text.len();
+    }
+    let line_start = match error.line() {
+        0 | 1 => 0,
+        line => {
+            let mut ends = memchr::memchr_iter(b'\n', text);
+            ends.nth(line - 2).map_or(text.len(), |end| end + 1)
+        }
+    };
+    (line_start + error.column().saturating_sub(1)).min(text.len())
 }
 
 /// A few characters of the text, for an error message.

@@ -1,11 +1,13 @@
 //! The `snapshot` member: which columns the file has, and where. Positions and type numbers
 //! differ by version and writer, so everything is looked up by name.
 
+use std::collections::BTreeMap;
+
 use heapatlas_model::{EdgeKind, EdgeType, NodeKind, NodeType};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 
 use super::error::Problem;
+use super::numbers::{Number, parse_json_number};
 
 /// Columns by name, types by number.
 #[derive(Debug, Clone)]
@@ -68,23 +70,27 @@ const MAX_STRIDE: usize = 64;
 
 impl Layout {
     /// Reads the text of the `snapshot` member.
-    pub fn parse(text: &[u8]) -> Result<Self, Problem> {
+    pub fn parse(text: &str) -> Result<Self, Problem> {
         let not_a_snapshot = |what: &str| Problem::NotASnapshot(what.to_owned());
-        let text =
-            std::str::from_utf8(text).map_err(|_| not_a_snapshot("`snapshot` is not UTF-8"))?;
-        let header: Value = serde_json::from_str(text)
+        // Members stay unparsed until one is looked at, so that unknown ones may hold anything,
+        // however deep.
+        let header: Members<'_> = serde_json::from_str(text)
             .map_err(|error| not_a_snapshot(&format!("`snapshot` cannot be read: {error}")))?;
-        let header = header
-            .as_object()
-            .ok_or_else(|| not_a_snapshot("`snapshot` is not an object"))?;
-        let meta = header
+        let meta_json = header
             .get("meta")
-            .and_then(Value::as_object)
-            .ok_or_else(|| not_a_snapshot("`snapshot.meta` is missing"))?;
-        let count = |name: &str| header.get(name).and_then(unsigned);
+            .ok_or_else(|| not_a_snapshot("`snapshot.meta` is missing"))?
+            .get();
+        let meta: Members<'_> = serde_json::from_str(meta_json)
+            .map_err(|error| not_a_snapshot(&format!("`snapshot.meta` cannot be read: {error}")))?;
+        let meta = &meta;
+        let count = |name: &str| header.get(name).and_then(|value| unsigned(value));
+        let small_table = |name: &str| -> Result<Fields, Problem> {
+            let fields = fields(meta, name);
+            checked_stride(&fields, name)?;
+            Ok(fields)
+        };
         Ok(Self {
-            meta_json: raw_meta(text)
-                .ok_or_else(|| not_a_snapshot("`snapshot.meta` is missing"))?,
+            meta_json: meta_json.to_owned(),
             node: node_fields(&fields(meta, "node_fields"))?,
             edge: edge_fields(&fields(meta, "edge_fields"))?,
             node_types: type_names(meta, "node_types", "node_fields")?
@@ -101,10 +107,10 @@ impl Layout {
                     name,
                 })
                 .collect(),
-            trace_function: fields(meta, "trace_function_info_fields"),
-            trace_node: fields(meta, "trace_node_fields"),
-            sample: fields(meta, "sample_fields"),
-            location: fields(meta, "location_fields"),
+            trace_function: small_table("trace_function_info_fields")?,
+            trace_node: small_table("trace_node_fields")?,
+            sample: small_table("sample_fields")?,
+            location: small_table("location_fields")?,
             node_count: count("node_count"),
             edge_count: count("edge_count"),
             root_index: count("root_index"),
@@ -113,30 +119,34 @@ impl Layout {
     }
 }
 
-/// A count; a float is cut, a negative number is no count.
-fn unsigned(value: &Value) -> Option<u64> {
-    value.as_u64().or_else(|| {
-        value
-            .as_f64()
-            .filter(|&float| float >= 0.0)
-            .map(|float| float as u64)
-    })
+/// The members of a JSON object, unparsed.
+type Members<'a> = BTreeMap<String, &'a RawValue>;
+
+/// A count; a float is cut, a number too large clamped; a negative number is no count.
+fn unsigned(value: &RawValue) -> Option<u64> {
+    match parse_json_number(value.get().as_bytes())? {
+        Number::Unsigned(count) => Some(count),
+        Number::TooLarge => Some(u64::MAX),
+        Number::Negative => None,
+    }
 }
 
-/// The text of `meta`, byte for byte.
-fn raw_meta(text: &str) -> Option<String> {
-    let members: std::collections::BTreeMap<String, &RawValue> = serde_json::from_str(text).ok()?;
-    members.get("meta").map(|meta| meta.get().to_owned())
-}
-
-fn fields(meta: &Map<String, Value>, name: &str) -> Fields {
-    let names = meta.get(name).and_then(Value::as_array);
-    let text = |field: &Value| field.as_str().unwrap_or_default().to_owned();
+fn fields(meta: &Members<'_>, name: &str) -> Fields {
     Fields(
-        names
-            .map(|names| names.iter().map(text).collect())
+        meta.get(name)
+            .and_then(|list| texts(list))
             .unwrap_or_default(),
     )
+}
+
+/// The strings of a list, empty where an entry is no string.
+fn texts(list: &RawValue) -> Option<Vec<String>> {
+    let text = |entry: &&RawValue| serde_json::from_str(entry.get()).unwrap_or_default();
+    Some(entries(list)?.iter().map(text).collect())
+}
+
+fn entries(list: &RawValue) -> Option<Vec<&RawValue>> {
+    serde_json::from_str(list.get()).ok()
 }
 
 fn node_fields(fields: &Fields) -> Result<NodeFields, Problem> {
@@ -179,12 +189,12 @@ fn required(fields: &Fields, list: &str, name: &str) -> Result<usize, Problem> {
 }
 
 /// The type names: the entry at the position of `type`. (Node 24 lists more entries than fields.)
-fn type_names(meta: &Map<String, Value>, types: &str, list: &str) -> Result<Vec<String>, Problem> {
+fn type_names(meta: &Members<'_>, types: &str, list: &str) -> Result<Vec<String>, Problem> {
     let position = required(&fields(meta, list), list, "type")?;
     let names = meta
         .get(types)
-        .and_then(|entries| entries.get(position))
-        .and_then(Value::as_array)
+        .and_then(|lists| entries(lists))
+        .and_then(|lists| texts(lists.get(position)?))
         .ok_or_else(|| {
             Problem::NotASnapshot(format!("`snapshot.meta.{types}` lists no type names"))
         })?;
@@ -193,10 +203,7 @@ fn type_names(meta: &Map<String, Value>, types: &str, list: &str) -> Result<Vec<
             "`snapshot.meta.{types}` lists over 256 types"
         )));
     }
-    Ok(names
-        .iter()
-        .map(|name| name.as_str().unwrap_or_default().to_owned())
-        .collect())
+    Ok(names)
 }
 
 fn node_kind(name: &str) -> NodeKind {

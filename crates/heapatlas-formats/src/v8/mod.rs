@@ -2,6 +2,7 @@
 
 mod columns;
 mod cursor;
+mod decimal;
 mod duplicates;
 mod error;
 mod layout;
@@ -10,12 +11,16 @@ mod read;
 mod rows;
 mod strings;
 mod tables;
+mod trusted;
+mod write;
 
 use std::sync::Arc;
 
 use heapatlas_model::{ByteSource, HeapGraph};
 
 pub use error::{Problem, ReadError, Warning};
+pub use trusted::read_trusted;
+pub use write::write;
 
 /// How to read.
 #[derive(Clone, Copy, Default)]

@@ -7,9 +7,11 @@
 //! elsewhere, signs, floats, errors) goes to the slow parser, one number at a time, which also
 //! finds the exact place of an error.
 
+use serde_json::value::RawValue;
 use wide::u8x16;
 
 use super::cursor::{Cursor, is_white_space};
+use super::decimal::{self, Whole};
 use super::error::{Problem, ReadError};
 
 const BLOCK: usize = 64;
@@ -337,13 +339,19 @@ pub(super) fn parse_json_number(text: &[u8]) -> Option<Number> {
         });
         return Some(value.map_or(Number::TooLarge, Number::Unsigned));
     }
-    let value: serde_json::Number = serde_json::from_slice(text).ok()?;
-    let value = value.as_f64()?;
-    Some(match value {
-        _ if value < 0.0 => Number::Negative,
-        _ if value >= u64::MAX as f64 => Number::TooLarge,
-        _ => Number::Unsigned(value as u64),
+    let whole = truncate_json(text)?;
+    Some(match whole.magnitude {
+        _ if whole.is_negative => Number::Negative,
+        Some(value) => Number::Unsigned(value),
+        None => Number::TooLarge,
     })
+}
+
+/// The whole part of a JSON number; `None` if the text is none.
+fn truncate_json(text: &[u8]) -> Option<Whole> {
+    let is_number = text.first().is_some_and(|&first| is_number_byte(first));
+    let value: &RawValue = serde_json::from_slice(text).ok().filter(|_| is_number)?;
+    Some(decimal::truncate(value.get()))
 }
 
 /// Reads a flat array of signed integers of any layout, from its opening bracket on.
@@ -376,10 +384,13 @@ pub(super) fn read_signed_array(cursor: &mut Cursor<'_>) -> Result<Vec<i64>, Rea
 
 /// A JSON number as a signed one; floats are cut toward zero, what is too large is clamped.
 fn signed(text: &[u8]) -> Option<i64> {
-    let value: serde_json::Number = serde_json::from_slice(text).ok()?;
-    value
-        .as_i64()
-        .or_else(|| value.as_f64().map(|float| float as i64))
+    let whole = truncate_json(text)?;
+    let size = whole.magnitude.unwrap_or(u64::MAX);
+    Some(if whole.is_negative {
+        0_i64.saturating_sub_unsigned(size)
+    } else {
+        0_i64.saturating_add_unsigned(size)
+    })
 }
 
 /// Whether everything from `at` to `end` is white space.

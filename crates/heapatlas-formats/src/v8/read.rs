@@ -1,5 +1,6 @@
 //! A whole snapshot: members in any order, the two large arrays in parallel.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use heapatlas_model::{
@@ -32,11 +33,27 @@ pub(super) fn read(
     let mut reader = Reader::new(source, options);
     match reader.read_members() {
         Ok(()) => {}
-        Err(damage) if options.salvage => reader.note_damage(&damage),
+        // Without nodes nothing useful is left, and the damage says why.
+        Err(damage) if options.salvage && reader.nodes.is_some() => reader.note_damage(&damage),
         Err(damage) => return Err(damage),
     }
     reader.finish()
 }
+
+/// The members of a snapshot.
+pub(super) const MEMBERS: [&str; 11] = [
+    "snapshot",
+    "nodes",
+    "edges",
+    "trace_function_infos",
+    "trace_tree",
+    "samples",
+    "locations",
+    "scopes",
+    "scope_context_vars",
+    "scope_uses",
+    "strings",
+];
 
 /// What was read so far.
 struct Reader<'o> {
@@ -52,6 +69,8 @@ struct Reader<'o> {
     warnings: Vec<Warning>,
     /// Members that came before what they need, with the place of their value.
     deferred: Vec<(String, usize)>,
+    /// Which of [`MEMBERS`] there were.
+    seen: BTreeSet<String>,
     /// Names of members that are no snapshot's, for telling what the file is.
     other_members: Vec<String>,
     /// Where the last member ended.
@@ -72,6 +91,7 @@ impl<'o> Reader<'o> {
             scopes: None,
             warnings: Vec::new(),
             deferred: Vec::new(),
+            seen: BTreeSet::new(),
             other_members: Vec::new(),
             end: 0,
         }
@@ -102,6 +122,10 @@ impl<'o> Reader<'o> {
         while !(is_first && cursor.accept(b'}')) {
             is_first = false;
             let key = heapatlas_model::decode_json(cursor.string()?).into_owned();
+            if MEMBERS.contains(&key.as_str()) && self.seen.replace(key.clone()).is_some() {
+                // Two files run together, or the pieces of two captures mixed up.
+                return Err(cursor.error(Problem::Inconsistent(format!("a second `{key}`"))));
+            }
             cursor.expect(b':')?;
             cursor.at = self.read_member(&key, cursor.at)?;
             self.end = cursor.at;
@@ -180,13 +204,12 @@ impl<'o> Reader<'o> {
         let mut cursor = Cursor::new(self.source.bytes(), at, "snapshot");
         cursor.peek();
         let start = cursor.at;
-        cursor.skip_value()?;
-        let layout =
-            Layout::parse(&self.source.bytes()[start..cursor.at]).map_err(|problem| ReadError {
-                section: "snapshot".to_owned(),
-                offset: start,
-                problem,
-            })?;
+        let text = cursor.skip_value()?;
+        let layout = Layout::parse(text).map_err(|problem| ReadError {
+            section: "snapshot".to_owned(),
+            offset: start,
+            problem,
+        })?;
         self.layout = Some(layout);
         Ok(cursor.at)
     }
@@ -271,8 +294,11 @@ impl<'o> Reader<'o> {
     fn read_trace_tree(&mut self, at: usize) -> Result<usize, ReadError> {
         let layout = self.layout.as_ref().expect("early members are deferred");
         let mut cursor = Cursor::new(self.source.bytes(), at, "trace_tree");
-        self.traces.nodes = tables::read_trace_tree(&mut cursor, &layout.trace_node)?;
-        Ok(cursor.at)
+        let (nodes, negatives) = tables::read_trace_tree(&mut cursor, &layout.trace_node)?;
+        let after = cursor.at;
+        self.traces.nodes = nodes;
+        self.note_negatives("trace_tree", negatives);
+        Ok(after)
     }
 
     fn read_signed(
@@ -323,16 +349,19 @@ impl<'o> Reader<'o> {
     }
 
     fn end_array(&mut self, section: &str, end: ArrayEnd) -> Result<usize, ReadError> {
-        if end.negatives > 0 {
-            self.warn(format!(
-                "{} negative numbers in `{section}` were read as 0",
-                end.negatives
-            ));
-        }
+        self.note_negatives(section, end.negatives);
         if let Some(damage) = &end.damage {
             self.note_damage(damage);
         }
         Ok(end.after)
+    }
+
+    fn note_negatives(&mut self, section: &str, negatives: u64) {
+        if negatives > 0 {
+            self.warn(format!(
+                "{negatives} negative numbers in `{section}` were read as 0"
+            ));
+        }
     }
 
     fn warn(&mut self, message: String) {

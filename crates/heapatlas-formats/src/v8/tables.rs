@@ -5,6 +5,7 @@ use heapatlas_model::{Location, NodeId, Sample, StringId, TraceFunction, TraceNo
 use super::cursor::Cursor;
 use super::error::{Problem, ReadError};
 use super::layout::{Fields, Layout};
+use super::numbers::{Number, is_number_byte, parse_json_number};
 use super::rows::{Columns, PieceEnd, ReadPart, RowSink};
 use rayon::prelude::*;
 
@@ -126,15 +127,17 @@ pub(super) fn samples(values: &[u64], fields: &Fields) -> Vec<Sample> {
 }
 
 /// Reads the tree of allocating stacks: `[id, function, count, size, [children, ...], id, ...]`,
-/// nested as deep as the stacks were, so without recursion.
+/// nested as deep as the stacks were, so without recursion. Also gives how many negative numbers
+/// were read as 0.
 pub(super) fn read_trace_tree(
     cursor: &mut Cursor<'_>,
     fields: &Fields,
-) -> Result<Vec<TraceNode>, ReadError> {
+) -> Result<(Vec<TraceNode>, u64), ReadError> {
     let mut reader = TreeReader {
         fields,
         nodes: Vec::new(),
         open: Vec::new(),
+        negatives: 0,
     };
     cursor.expect(b'[')?;
     reader.open.push(Level {
@@ -158,7 +161,7 @@ pub(super) fn read_trace_tree(
         }
         reader.read_field(cursor)?;
     }
-    Ok(reader.nodes)
+    Ok((reader.nodes, reader.negatives))
 }
 
 /// A list of trace nodes that is being read.
@@ -174,6 +177,7 @@ struct TreeReader<'a> {
     fields: &'a Fields,
     nodes: Vec<TraceNode>,
     open: Vec<Level>,
+    negatives: u64,
 }
 
 impl TreeReader<'_> {
@@ -204,7 +208,7 @@ impl TreeReader<'_> {
             });
             return Ok(());
         }
-        let value = read_number(cursor)?;
+        let value = read_number(cursor, &mut self.negatives)?;
         let node = &mut self.nodes[level.row as usize];
         let is = |name| self.fields.position(name) == Some(level.field);
         if is("id") {
@@ -235,18 +239,22 @@ fn end_of_value(cursor: &mut Cursor<'_>) -> Result<(), ReadError> {
     }
 }
 
-fn read_number(cursor: &mut Cursor<'_>) -> Result<u64, ReadError> {
+fn read_number(cursor: &mut Cursor<'_>, negatives: &mut u64) -> Result<u64, ReadError> {
     cursor.peek();
     let text = &cursor.bytes[cursor.at..];
     let length = text
         .iter()
-        .take_while(|&&byte| super::numbers::is_number_byte(byte))
+        .take_while(|&&byte| is_number_byte(byte))
         .count();
-    match super::numbers::parse_json_number(&text[..length]) {
-        Some(super::numbers::Number::Unsigned(value)) => {
-            cursor.at += length;
-            Ok(value)
+    let value = match parse_json_number(&text[..length]) {
+        Some(Number::Unsigned(value)) => value,
+        Some(Number::Negative) => {
+            *negatives += 1;
+            0
         }
-        _ => Err(cursor.unexpected("a number")),
-    }
+        Some(Number::TooLarge) => return Err(cursor.unexpected("a number below 2^64")),
+        None => return Err(cursor.unexpected("a number")),
+    };
+    cursor.at += length;
+    Ok(value)
 }

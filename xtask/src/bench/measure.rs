@@ -1,0 +1,150 @@
+//! Runs one program and says what it cost.
+
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+/// A rival that hangs must not stop the benchmark.
+const TIME_LIMIT: Duration = Duration::from_secs(900);
+
+/// What one run took, the processes it started and waited for included.
+#[derive(Clone, Copy)]
+pub struct Cost {
+    /// User and system time of all threads.
+    pub cpu: Duration,
+    pub wall: Duration,
+    /// Largest resident set, as the kernel saw it: pages of a mapped file count, too.
+    pub peak_bytes: u64,
+}
+
+pub struct Run {
+    pub cost: Cost,
+    pub stdout: String,
+    pub stderr: String,
+    /// Why the run does not count, if it failed.
+    pub failure: Option<String>,
+}
+
+/// # Errors
+/// When the program cannot be started; one that fails gives a `Run` that says so.
+pub fn measure(command: &mut Command) -> anyhow::Result<Run> {
+    let (mut stdout, mut stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
+    let start = Instant::now();
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(stdout.try_clone()?)
+        .stderr(stderr.try_clone()?)
+        .spawn()
+        .with_context(|| format!("cannot start `{}`", command.get_program().display()))?;
+    let end = wait(child.id() as libc::pid_t, start)?;
+    let wall = start.elapsed();
+    let (stdout, stderr) = (read_back(&mut stdout)?, read_back(&mut stderr)?);
+    let failure = failure_of(&end, &stderr);
+    let cost = Cost {
+        cpu: duration_of(end.usage.ru_utime) + duration_of(end.usage.ru_stime),
+        wall,
+        peak_bytes: end.usage.ru_maxrss as u64 * 1024,
+    };
+    Ok(Run {
+        cost,
+        stdout,
+        stderr,
+        failure,
+    })
+}
+
+struct End {
+    status: libc::c_int,
+    usage: libc::rusage,
+    was_too_slow: bool,
+}
+
+/// The standard library does not tell what a child used, so we wait for it ourselves.
+fn wait(pid: libc::pid_t, start: Instant) -> io::Result<End> {
+    let mut was_too_slow = false;
+    loop {
+        let mut status = 0;
+        // SAFETY: all zeroes is a valid `rusage`: it is made of integers only.
+        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+        // SAFETY: both pointers are to locals that live through the call. `pid` is our child, which
+        // nobody else waits for: the `Child` of the caller is only asked for its id.
+        let waited = unsafe { libc::wait4(pid, &mut status, libc::WNOHANG, &mut usage) };
+        match waited {
+            0 => {}
+            -1 => return Err(io::Error::last_os_error()),
+            _ => {
+                return Ok(End {
+                    status,
+                    usage,
+                    was_too_slow,
+                });
+            }
+        }
+        if start.elapsed() > TIME_LIMIT && !was_too_slow {
+            was_too_slow = true;
+            // SAFETY: `pid` is our child and was not waited for yet, so the id is not reused.
+            unsafe { libc::kill(pid, libc::SIGKILL) };
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn failure_of(end: &End, stderr: &str) -> Option<String> {
+    if end.was_too_slow {
+        return Some(format!("stopped after {} s", TIME_LIMIT.as_secs()));
+    }
+    if end.status == 0 {
+        return None;
+    }
+    let said = stderr
+        .lines()
+        .find(|line| line.to_lowercase().contains("error"));
+    let said = said.or_else(|| stderr.lines().find(|line| line.contains("panicked")));
+    let said = said
+        .or_else(|| stderr.lines().next_back())
+        .unwrap_or("no message");
+    Some(said.trim().to_owned())
+}
+
+fn duration_of(time: libc::timeval) -> Duration {
+    Duration::from_secs(time.tv_sec as u64) + Duration::from_micros(time.tv_usec as u64)
+}
+
+fn read_back(file: &mut File) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Run {
+        measure(Command::new("sh").args(["-c", script])).unwrap()
+    }
+
+    #[test]
+    fn cpu_time_of_grandchildren_counts() {
+        let run = shell("sh -c 'i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done'; echo done");
+        assert_eq!(run.stdout, "done\n");
+        assert!(run.failure.is_none());
+        assert!(
+            run.cost.cpu > Duration::from_millis(20),
+            "{:?}",
+            run.cost.cpu
+        );
+        assert!(run.cost.wall >= run.cost.cpu / 2);
+        assert!(run.cost.peak_bytes > 500_000, "{}", run.cost.peak_bytes);
+    }
+
+    #[test]
+    fn the_message_of_a_failure_is_kept() {
+        let run = shell("echo working >&2; echo 'RangeError: too long' >&2; echo bye >&2; exit 3");
+        assert_eq!(run.failure.as_deref(), Some("RangeError: too long"));
+    }
+}

@@ -1,0 +1,95 @@
+//! `cargo xtask test`: the whole check, as CI runs it.
+
+use std::process::Command;
+
+use anyhow::{Context, bail};
+
+use crate::peers::{self, Peers};
+use crate::steps::{self, Steps};
+
+/// # Errors
+/// At the first step that fails, with its name.
+pub fn test_all() -> anyhow::Result<()> {
+    let peers = Peers::locate()?;
+    let mut steps = Steps::default();
+    let missing_peers = install_peers(&peers, &mut steps)?;
+    let result = run_checks(&peers, &mut steps);
+    steps.print_times();
+    if let Some(reason) = missing_peers {
+        print_missing_peers(&reason);
+    }
+    result?;
+    println!("\nall checks passed");
+    Ok(())
+}
+
+/// The reason, if peers are missing and may be.
+fn install_peers(peers: &Peers, steps: &mut Steps) -> anyhow::Result<Option<String>> {
+    match steps.step("peers: DevTools' heap snapshot worker", || {
+        peers.install_devtools()
+    }) {
+        Ok(()) => Ok(None),
+        Err(error) if peers::are_required() => Err(error),
+        Err(error) => {
+            let reason = format!("{error:#}");
+            print_missing_peers(&reason);
+            Ok(Some(reason))
+        }
+    }
+}
+
+fn print_missing_peers(reason: &str) {
+    println!("\n************************************************************************");
+    println!("NOT ALL PEERS ARE INSTALLED: tests that compare with them are skipped.");
+    println!("{reason}");
+    println!("({}=1 makes this an error.)", peers::REQUIRE_PEERS_VARIABLE);
+    println!("************************************************************************");
+}
+
+fn run_checks(peers: &Peers, steps: &mut Steps) -> anyhow::Result<()> {
+    steps.step("rustfmt and clippy are there", ensure_components)?;
+    let checks: [(&str, &[&str]); 4] = [
+        ("format", &["fmt", "--all", "--check"]),
+        (
+            "lints",
+            &[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ],
+        ),
+        ("tests", &["test", "--workspace"]),
+        ("documentation", &["doc", "--workspace", "--no-deps"]),
+    ];
+    for (name, arguments) in checks {
+        let shown = format!("{name}: cargo {}", arguments.join(" "));
+        steps.step(&shown, || steps::run(&mut cargo(peers, arguments)))?;
+    }
+    Ok(())
+}
+
+fn cargo(peers: &Peers, arguments: &[&str]) -> Command {
+    let mut cargo = steps::cargo();
+    cargo.args(arguments);
+    cargo.env(peers::PEERS_DIR_VARIABLE, &peers.folder);
+    cargo.env("RUSTDOCFLAGS", "-D warnings");
+    cargo
+}
+
+fn ensure_components() -> anyhow::Result<()> {
+    for (component, command) in [("rustfmt", "fmt"), ("clippy", "clippy")] {
+        let is_there = || steps::succeeds(steps::cargo().args([command, "--version"]));
+        if is_there() {
+            continue;
+        }
+        steps::run(Command::new("rustup").args(["component", "add", component]))
+            .with_context(|| format!("`cargo {command}` is missing: install {component}"))?;
+        if !is_there() {
+            bail!("`cargo {command}` is missing, although rustup installed {component}");
+        }
+    }
+    Ok(())
+}
