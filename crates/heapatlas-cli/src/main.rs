@@ -14,7 +14,6 @@ mod commands;
 mod console;
 mod env_vars;
 mod exit;
-mod file_format;
 #[allow(unsafe_code)]
 mod huge_pages;
 mod input;

@@ -14,7 +14,9 @@ use crate::console::Console;
 use crate::exit::Outcome;
 use crate::input;
 use crate::render::json;
-use crate::render::text::{Paint, arrows, plural, printable, shell_word, short_name, signed_count};
+use crate::render::text::{
+    Paint, arrows, plural, printable, shell_word, short_name, signed_count, wrapped_path,
+};
 
 /// Suspects in text when nobody said how many: what fits a screen or two.
 const DEFAULT_TEXT_SUSPECTS: usize = 10;
@@ -155,11 +157,8 @@ impl Text<'_> {
             )?;
         }
         if !suspect.path.is_empty() {
-            writeln!(
-                out,
-                "   held by  {}",
-                printable(&path_in_words(&suspect.path))
-            )?;
+            let path = wrapped_path(&path_in_words(&suspect.path), 12, PATH_WIDTH);
+            writeln!(out, "   held by  {path}")?;
         }
         writeln!(out, "   why      {}", printable(&suspect.why))
     }

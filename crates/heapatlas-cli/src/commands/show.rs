@@ -8,8 +8,8 @@ use std::str::FromStr;
 
 use anyhow::anyhow;
 use heapatlas_analysis::{
-    ClassId, ClassRow, EdgeView, Heap, NodeView, PathStep, dominated, dominators, fields,
-    node_view, path_from_root, path_in_words, retainers, summarize,
+    ClassRow, EdgeView, Heap, NodeView, PathStep, dominated, dominators, fields, node_view,
+    objects_of_class, path_from_root, path_in_words, retainers, summarize,
 };
 use heapatlas_model::{Bytes, Count, NodeId, edge_type_name};
 
@@ -180,18 +180,15 @@ fn similar(classes: &[ClassRow], name: &str) -> Vec<String> {
     }
 }
 
-/// The objects that the classes count, largest retained size first, then by id as in DevTools.
+/// The objects that the classes count, largest retained size first.
 fn objects_of(heap: &Heap, classes: &[&ClassRow]) -> Vec<NodeId> {
-    let wanted: Vec<ClassId> = classes.iter().map(|row| row.class).collect();
-    let counts =
-        |node: &NodeId| wanted.contains(&heap.class_of(*node)) && heap.shallow_bytes(*node) > 0;
-    let mut nodes: Vec<NodeId> = heap.graph().nodes().filter(counts).collect();
-    nodes.sort_by_key(|&node| {
-        (
-            Reverse(heap.retained_bytes(node)),
-            heap.graph().object_id(node),
-        )
-    });
+    let mut nodes: Vec<NodeId> = classes
+        .iter()
+        .flat_map(|row| objects_of_class(heap, row.class))
+        .collect();
+    if classes.len() > 1 {
+        nodes.sort_by_key(|&node| Reverse(heap.retained_bytes(node)));
+    }
     nodes
 }
 
