@@ -54,11 +54,12 @@ pub fn wrapped_path(path: &str, indent: usize, width: usize) -> String {
         };
         let length = step.chars().count();
         if line > 0 && line + length > width {
-            let _ = write!(text, "\n{:indent$}", "");
-            line = 0;
+            let _ = write!(text, "\n{:indent$}{}", "", step.trim_start());
+            line = length;
+        } else {
+            text.push_str(&step);
+            line += length;
         }
-        text.push_str(&step);
-        line += length;
     }
     text
 }
@@ -252,7 +253,7 @@ mod tests {
         );
         assert_eq!(
             wrapped_path("global -> a (Map) -> b", 2, 12),
-            "global\n   -> a (Map)\n   -> b"
+            "global\n  -> a (Map)\n  -> b"
         );
     }
 
