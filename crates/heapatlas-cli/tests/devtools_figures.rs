@@ -172,7 +172,11 @@ impl CutStrings {
     fn of(input: &str) -> Self {
         let mut sizes_by_name: HashMap<String, Vec<u64>> = HashMap::new();
         for class in ["(string)", "(concatenated string)"] {
-            let shown = run(["show", "--json", input, class]).json();
+            let answer = run(["show", "--json", input, class]);
+            if answer.stderr.contains("error: no class") {
+                continue;
+            }
+            let shown = answer.json();
             for object in rows(&shown["objects"]) {
                 let name = object["name"].as_str().unwrap();
                 if name.chars().count() == 1024 {

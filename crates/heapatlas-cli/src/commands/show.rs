@@ -257,11 +257,7 @@ impl Text {
                 format!("  {:<8}", edge_type_name(edge.kind)),
                 Bytes(node.retained_bytes).to_string(),
                 format!("@{}", node.object_id),
-                format!(
-                    "{} {}",
-                    short_name(&edge.label),
-                    short_name(&node.display_name)
-                ),
+                format!("{} {}", short_name(&edge_name(edge)), node_name(node)),
             ]);
         }
         self.list(out, title, table, edges.len())
