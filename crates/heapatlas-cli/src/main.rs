@@ -14,7 +14,6 @@ mod commands;
 mod console;
 mod env_vars;
 mod exit;
-mod file_format;
 mod input;
 #[allow(unsafe_code)]
 mod mapping;
