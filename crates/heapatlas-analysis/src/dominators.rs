@@ -25,15 +25,15 @@ pub(crate) fn find(facts: &GraphFacts<'_>, page_objects: &NodeSet) -> DominatorT
         page_objects,
         has_pages: !page_objects.is_empty(),
     };
-    let search = DepthFirst::run(&edges);
-    let incoming = Incoming::collect(&edges, &search);
     let DepthFirst {
         node,
+        number,
         parent,
-        forward,
         ..
-    } = search;
-    let semi = semidominators(&parent, forward, &incoming);
+    } = DepthFirst::run(&edges);
+    let (incoming, least) = Incoming::collect(&edges, &number, &parent);
+    drop(number);
+    let semi = semidominators(&parent, least, &incoming);
     drop(incoming);
     let dominator = nearest_common_ancestors(parent, &semi);
     DominatorTree { node, dominator }
@@ -87,21 +87,16 @@ impl EssentialEdges<'_, '_> {
     }
 }
 
-/// Not yet numbered.
-const UNNUMBERED: u32 = u32::MAX;
-
 /// Numbers by depth-first search.
 struct DepthFirst {
+    /// What has a number. A bit each, since most edges lead to what was seen before.
+    reached: NodeSet,
     /// The node of each number.
     node: Vec<NodeId>,
     /// The number of each node.
     number: Vec<u32>,
     /// The number each number was reached from.
     parent: Vec<u32>,
-    /// The smallest number with an edge down the tree to this number, its parent included.
-    forward: Vec<u32>,
-    /// How many edges come from larger numbers, by number; shifted by one for the prefix sum.
-    incoming: Vec<u32>,
 }
 
 impl DepthFirst {
@@ -109,11 +104,10 @@ impl DepthFirst {
         let graph = edges.facts.graph;
         let nodes = graph.node_count();
         let mut search = Self {
+            reached: NodeSet::new(nodes),
             node: Vec::with_capacity(nodes),
-            number: vec![UNNUMBERED; nodes],
+            number: vec![0; nodes],
             parent: Vec::with_capacity(nodes),
-            forward: Vec::with_capacity(nodes),
-            incoming: vec![0; nodes + 1],
         };
         let mut stack = Vec::new();
         search.explore(edges, graph.root(), &mut stack);
@@ -123,13 +117,17 @@ impl DepthFirst {
         search
     }
 
-    fn give_number(&mut self, node: NodeId, parent: u32) -> u32 {
+    /// Gives the next number to a node that has none; `None` if it has.
+    #[inline]
+    fn reach(&mut self, node: NodeId, parent: u32) -> Option<u32> {
+        if !self.reached.insert(node) {
+            return None;
+        }
         let number = self.node.len() as u32;
         self.number[node.index()] = number;
         self.node.push(node);
         self.parent.push(parent);
-        self.forward.push(parent);
-        number
+        Some(number)
     }
 
     /// Numbers `start` as a child of the root, and everything it reaches that has no number yet.
@@ -140,29 +138,23 @@ impl DepthFirst {
         stack: &mut Vec<(u32, u32)>,
     ) {
         let first_edge = &edges.facts.graph.columns().first_edge;
-        let number = self.give_number(start, 0);
+        let Some(number) = self.reach(start, 0) else {
+            return;
+        };
         stack.push((number, first_edge[start.index()]));
         while let Some((from, row)) = stack.pop() {
             let node = self.node[from as usize];
             let rows = row as usize..first_edge[node.index() + 1] as usize;
             let mut child = None;
             let row = edges.visit(node, rows, |target| {
-                let to = self.number[target.index()];
-                if to == UNNUMBERED {
-                    let number = self.give_number(target, from);
-                    let first = first_edge[target.index()];
-                    // Nothing hangs below a leaf: the walk stays here.
-                    let is_leaf = first == first_edge[target.index() + 1];
-                    child = (!is_leaf).then_some((number, first));
-                    return !is_leaf;
-                }
-                if to < from {
-                    self.incoming[to as usize + 1] += 1;
-                } else {
-                    let forward = &mut self.forward[to as usize];
-                    *forward = from.min(*forward);
-                }
-                false
+                let Some(number) = self.reach(target, from) else {
+                    return false;
+                };
+                let first = first_edge[target.index()];
+                // Nothing hangs below a leaf: the walk stays here.
+                let is_leaf = first == first_edge[target.index() + 1];
+                child = (!is_leaf).then_some((number, first));
+                !is_leaf
             });
             if let Some(child) = child {
                 stack.push((from, row as u32));
@@ -175,36 +167,17 @@ impl DepthFirst {
     fn attach_unreachable(&mut self, edges: &EssentialEdges<'_, '_>, stack: &mut Vec<(u32, u32)>) {
         let graph = edges.facts.graph;
         let mut has_referrer = NodeSet::new(graph.node_count());
-        for node in graph
-            .nodes()
-            .filter(|node| self.number[node.index()] == UNNUMBERED)
-        {
+        for node in graph.nodes().filter(|&node| !self.reached.contains(node)) {
             edges.visit(node, edges.facts.edge_rows(node), |target| {
                 has_referrer.insert(target);
                 false
             });
         }
-        for node in graph.nodes() {
-            if self.number[node.index()] == UNNUMBERED && !has_referrer.contains(node) {
-                self.explore(edges, node, stack);
-            }
+        for node in graph.nodes().filter(|&node| !has_referrer.contains(node)) {
+            self.explore(edges, node, stack);
         }
-        let first_alone = self.node.len();
         for node in graph.nodes() {
-            if self.number[node.index()] == UNNUMBERED {
-                self.give_number(node, 0);
-            }
-        }
-        for from in first_alone..self.node.len() {
-            let node = self.node[from];
-            edges.visit(node, edges.facts.edge_rows(node), |target| {
-                let to = self.number[target.index()];
-                // The others hang below the root by themselves, whoever refers to them.
-                if to < from as u32 {
-                    self.incoming[to as usize + 1] += 1;
-                }
-                false
-            });
+            self.reach(node, 0);
         }
     }
 }
@@ -216,32 +189,44 @@ struct Incoming {
 }
 
 impl Incoming {
-    /// A counting sort of the edges that go to smaller numbers.
-    fn collect(edges: &EssentialEdges<'_, '_>, search: &DepthFirst) -> Self {
-        // `incoming[n + 1]` holds the count of n. After this loop `next[n + 1]` is where n begins, and
-        // filling moves it to where n ends, which is where n + 1 begins.
-        let mut next = search.incoming.clone();
+    /// A counting sort of the edges that go to smaller numbers; beside it, for each number, the
+    /// smallest one that refers to it. (An edge to a larger number goes down the search tree, so
+    /// only the smallest source counts.)
+    ///
+    /// Both passes go over the edges in the file's order, from front to back.
+    fn collect(edges: &EssentialEdges<'_, '_>, number: &[u32], parent: &[u32]) -> (Self, Vec<u32>) {
+        // `next[n + 1]` first counts what refers to n, then tells where n's list begins; filling
+        // moves it to where that ends, which is where the list of n + 1 begins.
+        let mut next = vec![0_u32; number.len() + 1];
+        let mut least = parent.to_vec();
+        for_each_edge(edges, number, |from, to| {
+            if to < from {
+                next[to as usize + 1] += 1;
+            } else if from < least[to as usize] {
+                least[to as usize] = from;
+            }
+        });
         let mut sum = 0;
         for slot in &mut next {
             let count = *slot;
             *slot = sum;
             sum += count;
         }
-        let mut from = vec![0_u32; sum as usize];
-        // In the file's order, so that the edges are read from front to back.
-        for node in edges.facts.graph.nodes() {
-            let number = search.number[node.index()];
-            edges.visit(node, edges.facts.edge_rows(node), |target| {
-                let to = search.number[target.index()];
-                if to < number {
-                    let slot = &mut next[to as usize + 1];
-                    from[*slot as usize] = number;
-                    *slot += 1;
-                }
-                false
-            });
-        }
-        Self { first: next, from }
+        let mut from_list = vec![0_u32; sum as usize];
+        for_each_edge(edges, number, |from, to| {
+            if to < from {
+                let slot = &mut next[to as usize + 1];
+                from_list[*slot as usize] = from;
+                *slot += 1;
+            }
+        });
+        (
+            Self {
+                first: next,
+                from: from_list,
+            },
+            least,
+        )
     }
 
     #[inline]
@@ -249,6 +234,18 @@ impl Incoming {
         let first = self.first[number as usize] as usize;
         let end = self.first[number as usize + 1] as usize;
         &self.from[first..end]
+    }
+}
+
+/// Calls `visit` with the numbers at both ends of every essential edge.
+#[inline(always)]
+fn for_each_edge(edges: &EssentialEdges<'_, '_>, number: &[u32], mut visit: impl FnMut(u32, u32)) {
+    for node in edges.facts.graph.nodes() {
+        let from = number[node.index()];
+        edges.visit(node, edges.facts.edge_rows(node), |target| {
+            visit(from, number[target.index()]);
+            false
+        });
     }
 }
 
@@ -267,7 +264,7 @@ fn semidominators(parent: &[u32], mut semi: Vec<u32>, incoming: &Incoming) -> Ve
         .iter()
         .map(|&parent| Link {
             ancestor: parent,
-            least: UNNUMBERED,
+            least: u32::MAX,
         })
         .collect();
     let mut path = Vec::new();

@@ -15,6 +15,11 @@ use super::decimal::{self, Whole};
 use super::error::{Problem, ReadError};
 
 const BLOCK: usize = 64;
+/// How far the fast path looks back for the head of a number that ends in a block.
+const BACK: usize = 16;
+/// Digits of a number that the fast path converts. (A mask of all lengths of a block is below 16
+/// exactly if each of them is.)
+const LONGEST_FAST: usize = 15;
 
 /// Bit masks of a block: bit `i` is byte `i`.
 #[derive(Clone, Copy)]
@@ -179,7 +184,11 @@ impl<'a> NumberReader<'a> {
     /// block is not laid out as expected.
     #[inline(always)]
     fn fast_block(&mut self, out: &mut [u64]) -> Option<usize> {
-        let block: &[u8; BLOCK] = self.bytes.get(self.at..)?.first_chunk()?;
+        let window: &[u8; BACK + BLOCK] = self
+            .bytes
+            .get(self.at.checked_sub(BACK)?..)?
+            .first_chunk()?;
+        let block: &[u8; BLOCK] = window.last_chunk()?;
         let Masks {
             digits,
             commas,
@@ -207,20 +216,27 @@ impl<'a> NumberReader<'a> {
         }
         let mut ends = after_digit & !digits;
         let mut starts = starts;
-        let mut start = self.number_start;
+        // Relative to the block, so "negative" for a number that began before it.
+        let mut start = self.number_start.wrapping_sub(self.at);
         if self.before != Before::Digit && starts != 0 {
-            start = self.at + starts.trailing_zeros() as usize;
+            start = starts.trailing_zeros() as usize;
             starts &= starts - 1;
         }
         let count = ends.count_ones() as usize;
+        let mut lengths = 0;
         for slot in &mut out[..count] {
-            let end = self.at + ends.trailing_zeros() as usize;
+            let end = first_bit(ends);
             ends &= ends.wrapping_sub(1);
-            *slot = convert(self.bytes, start, end)?;
-            start = self.at + (starts.trailing_zeros() as usize & (BLOCK - 1));
+            let length = end.wrapping_sub(start);
+            lengths |= length;
+            *slot = convert(window, end, length);
+            start = first_bit(starts);
             starts &= starts.wrapping_sub(1);
         }
-        self.number_start = start;
+        if lengths > LONGEST_FAST {
+            return None;
+        }
+        self.number_start = self.at.wrapping_add(start);
         self.at += BLOCK;
         self.before = if digits >> 63 != 0 {
             Before::Digit
@@ -300,20 +316,30 @@ impl<'a> NumberReader<'a> {
     }
 }
 
-/// Converts the digits in `start..end`; `None` for more than 16 of them or too near to the file's head.
+/// The position of the lowest bit that is set, below 64 whatever the bits are.
 #[inline(always)]
-fn convert(bytes: &[u8], start: usize, end: usize) -> Option<u64> {
-    let length = end - start;
-    let low = *bytes[..end].last_chunk::<8>()?;
+fn first_bit(bits: u64) -> usize {
+    bits.trailing_zeros() as usize & (BLOCK - 1)
+}
+
+/// Converts the `length` digits before `end`, which is relative to the block. Anything for more
+/// than 15 of them.
+#[inline(always)]
+fn convert(window: &[u8; BACK + BLOCK], end: usize, length: usize) -> u64 {
+    // No check remains of these: `end` is below 64 and the window reaches back by 16.
+    let end = end & (BLOCK - 1);
+    let eight_at = |at: usize| {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&window[at..at + 8]);
+        u64::from_le_bytes(bytes)
+    };
+    let low = eight_at(end + 8);
     if length <= 8 {
-        return Some(convert_8(u64::from_le_bytes(low), length));
+        return convert_8(low, length);
     }
-    if length > 16 {
-        return None;
-    }
-    let high = *bytes[..end - 8].last_chunk::<8>()?;
-    let high = convert_8(u64::from_le_bytes(high), length - 8);
-    Some(high * 100_000_000 + convert_8(u64::from_le_bytes(low), 8))
+    let high = convert_8(eight_at(end), (length - 8).min(8));
+    high.wrapping_mul(100_000_000)
+        .wrapping_add(convert_8(low, 8))
 }
 
 /// The value of the last `length` (1 to 8) of eight ASCII digits, pairwise in parallel:
