@@ -84,7 +84,7 @@ const LAYERS: &[Layer] = &[
             "heapatlas-symbols", "heapatlas-capture", "heapatlas-trace", "heapatlas-usage"],
         &["anyhow", "clap", "clap_complete", "clap_mangen", "indicatif", "terminal_size",
             "terminal-size", "rustyline", "serde", "serde_json", "flate2", "zstd", "memmap2",
-            "tempfile", "rayon", "libc", "rustix", "axum", "tokio", "tower-http", "rust-embed"]),
+            "tempfile", "rayon", "libc", "rustix", "regex-lite", "axum", "tokio", "tower-http", "rust-embed"]),
     // Chores.
     layer("xtask", &[], &["anyhow", "clap", "serde_json", "libc", "tempfile"]),
 ];
