@@ -4,7 +4,9 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{check_readers_agree, micro_snapshots, read_trusted, real_snapshots, write};
+use common::{
+    check_readers_agree, micro_snapshots, read_trusted, real_snapshots, some_real_snapshots, write,
+};
 use heapatlas_formats::v8::Warning;
 use heapatlas_model::{
     AllocationTraces, Detachedness, EdgeKind, EdgeLabel, GraphBuilder, HeapGraph, Location, NodeId,
@@ -44,15 +46,22 @@ fn micro_snapshots_are_written_byte_for_byte() {
     }
 }
 
+/// A copy with the same text is the same graph, so this needs no second reading.
 #[test]
 fn real_snapshots_keep_everything() {
     for (name, bytes) in real_snapshots() {
-        check_identity(&name, &bytes);
-        let written = write(&read_trusted(&bytes).unwrap().graph);
+        let written = write(&common::read(&bytes).unwrap().graph);
         assert!(
             comparable(&name, &written) == comparable(&name, &bytes),
             "{name}"
         );
+    }
+}
+
+#[test]
+fn real_snapshots_are_the_same_graph_again() {
+    for (name, bytes) in some_real_snapshots() {
+        check_identity(&name, &bytes);
     }
 }
 
