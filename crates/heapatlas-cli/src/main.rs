@@ -2,10 +2,10 @@
 //!
 //! In reading order: [`args`] (the command line), [`commands`] (one file a verb), [`input`] (from a
 //! path to a heap), [`render`] (text and JSON), [`exit`] (codes, errors, hints). Below them:
-//! [`unpack`], [`mapping`], [`console`], [`progress`], [`timing`], [`env_vars`], [`huge_pages`].
+//! [`unpack`], [`mapping`], [`output_file`], [`console`], [`progress`], [`timing`], [`env_vars`].
 //!
 //! **Invariant:** no algorithm lives here; verbs ask `heapatlas_analysis` and show the answer.
-//! **Invariant:** unsafe code stands in [`mapping`] and [`huge_pages`] only.
+//! **Invariant:** unsafe code stands in [`mapping`] only.
 
 #![deny(unsafe_code)]
 
@@ -14,8 +14,6 @@ mod commands;
 mod console;
 mod env_vars;
 mod exit;
-#[allow(unsafe_code)]
-mod huge_pages;
 mod input;
 #[allow(unsafe_code)]
 mod mapping;
@@ -30,9 +28,6 @@ use clap::Parser;
 use args::{CommandLine, Verb};
 use console::Console;
 use exit::Outcome;
-
-#[global_allocator]
-static ALLOCATOR: huge_pages::HugePages = huge_pages::HugePages;
 
 fn main() {
     let result = match CommandLine::try_parse() {
