@@ -149,8 +149,12 @@ impl DepthFirst {
             let row = edges.visit(node, rows, |target| {
                 let to = self.number[target.index()];
                 if to == UNNUMBERED {
-                    child = Some(target);
-                    return true;
+                    let number = self.give_number(target, from);
+                    let first = first_edge[target.index()];
+                    // Nothing hangs below a leaf: the walk stays here.
+                    let is_leaf = first == first_edge[target.index() + 1];
+                    child = (!is_leaf).then_some((number, first));
+                    return !is_leaf;
                 }
                 if to < from {
                     self.incoming[to as usize + 1] += 1;
@@ -162,8 +166,7 @@ impl DepthFirst {
             });
             if let Some(child) = child {
                 stack.push((from, row as u32));
-                let number = self.give_number(child, from);
-                stack.push((number, first_edge[child.index()]));
+                stack.push(child);
             }
         }
     }
@@ -225,8 +228,9 @@ impl Incoming {
             sum += count;
         }
         let mut from = vec![0_u32; sum as usize];
-        for (number, &node) in search.node.iter().enumerate() {
-            let number = number as u32;
+        // In the file's order, so that the edges are read from front to back.
+        for node in edges.facts.graph.nodes() {
+            let number = search.number[node.index()];
             edges.visit(node, edges.facts.edge_rows(node), |target| {
                 let to = search.number[target.index()];
                 if to < number {

@@ -414,14 +414,13 @@ fn check_ranges(columns: &GraphColumns) -> Result<(), GraphError> {
             columns.edge_types.len() as u64,
         )?;
     }
-    // One pass without branches; which row it is matters only when there is one.
-    if columns
-        .edge_target
-        .iter()
-        .map(|target| target.0)
-        .max()
-        .is_some_and(|t| u64::from(t) >= nodes)
-    {
+    // Without branches, so that it is done many at a time; which row it is matters only if there is one.
+    let in_range = |targets: &[NodeId]| {
+        targets
+            .iter()
+            .fold(true, |ok, t| ok & (u64::from(t.0) < nodes))
+    };
+    if !columns.edge_target.chunks(4096).all(in_range) {
         check_below(
             "edge_target",
             columns.edge_target.iter().map(|t| u64::from(t.0)),

@@ -9,7 +9,7 @@ mod growing_lists;
 mod large_containers;
 mod links;
 mod series;
-mod shapes;
+pub(crate) mod shapes;
 
 use std::hash::{Hash, Hasher};
 

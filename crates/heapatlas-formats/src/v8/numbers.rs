@@ -138,8 +138,8 @@ impl<'a> NumberReader<'a> {
         }
     }
 
-    /// Reads numbers into `out` and gives how many: at least one, at most `wanted` unless the
-    /// fast path ran over (what is past `wanted` is right, too, if it belongs to the array).
+    /// Reads numbers into `out` and gives how many: all before an error, at least one, at most
+    /// `wanted` unless the fast path ran over (what is past `wanted` is right, too, if it belongs to the array).
     ///
     /// `out` must have room for 64 numbers.
     pub fn fill(&mut self, out: &mut [u64], wanted: usize) -> Result<usize, ReadError> {
@@ -154,8 +154,17 @@ impl<'a> NumberReader<'a> {
             return Ok(filled);
         }
         let wanted = wanted.min(out.len());
-        for slot in &mut out[..wanted] {
-            *slot = self.slow_number()?;
+        for (index, slot) in out[..wanted].iter_mut().enumerate() {
+            let before = (self.at, self.negatives);
+            match self.slow_number() {
+                Ok(value) => *slot = value,
+                Err(error) if index == 0 => return Err(error),
+                // What was read is handed out; the next call comes upon the error again.
+                Err(_) => {
+                    (self.at, self.negatives) = before;
+                    return Ok(index);
+                }
+            }
         }
         Ok(wanted)
     }
