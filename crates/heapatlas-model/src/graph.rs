@@ -414,12 +414,10 @@ fn check_ranges(columns: &GraphColumns) -> Result<(), GraphError> {
             columns.edge_types.len() as u64,
         )?;
     }
-    // Without branches, so that it is done many at a time; which row it is matters only if there is one.
-    let in_range = |targets: &[NodeId]| {
-        targets
-            .iter()
-            .fold(true, |ok, t| ok & (u64::from(t.0) < nodes))
-    };
+    // Without branches and in 32 bits, so that several are compared at a time; which row it is
+    // matters only if there is one.
+    let limit = u32::try_from(nodes).unwrap_or(u32::MAX);
+    let in_range = |targets: &[NodeId]| targets.iter().fold(true, |ok, t| ok & (t.0 < limit));
     if !columns.edge_target.chunks(4096).all(in_range) {
         check_below(
             "edge_target",

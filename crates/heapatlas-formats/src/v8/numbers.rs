@@ -53,11 +53,15 @@ fn masks(block: &[u8; BLOCK]) -> Masks {
         let value = lane - zero;
         value.min(nine).simd_eq(value)
     });
+    let commas = equal(block, b',');
+    // Newer writers have none.
+    let has_others = digits | commas != u64::MAX;
+    let line_feeds = if has_others { equal(block, b'\n') } else { 0 };
     Masks {
         digits,
-        commas: equal(block, b','),
+        commas,
         zeros: equal(block, b'0'),
-        line_feeds: equal(block, b'\n'),
+        line_feeds,
     }
 }
 
@@ -71,28 +75,42 @@ pub(super) struct PieceCount {
 
 /// Counts the commas before the first `]`.
 pub(super) fn count_piece(piece: &[u8]) -> PieceCount {
-    let mut commas = 0;
-    let (blocks, rest) = piece.as_chunks::<BLOCK>();
-    for (index, block) in blocks.iter().enumerate() {
-        let closing = equal(block, b']');
-        let here = equal(block, b',');
-        if closing != 0 {
-            let before = (closing & closing.wrapping_neg()) - 1;
-            commas += u64::from((here & before).count_ones());
-            return PieceCount {
-                commas,
-                end: Some(index * BLOCK + closing.trailing_zeros() as usize),
-            };
-        }
-        commas += u64::from(here.count_ones());
+    let (blocks, _) = piece.as_chunks::<BLOCK>();
+    let (mut commas, mut whole) = (0, 0);
+    // A lane of eight bits holds the commas of so many blocks, four at most from each.
+    for run in blocks.chunks(u8::MAX as usize / 4) {
+        let Some(count) = count_run(run) else { break };
+        commas += count;
+        whole += run.len();
     }
-    let end = rest.iter().position(|&byte| byte == b']');
+    let rest = &piece[whole * BLOCK..];
+    let end = memchr::memchr(b']', rest);
     let tail = &rest[..end.unwrap_or(rest.len())];
     commas += tail.iter().filter(|&&byte| byte == b',').count() as u64;
     PieceCount {
         commas,
-        end: end.map(|at| blocks.len() * BLOCK + at),
+        end: end.map(|at| whole * BLOCK + at),
     }
+}
+
+/// The commas of some blocks; `None` if there is a `]` among them. Counts in the lanes, since
+/// without the population count instruction, which not every x86-64 has, masks are dear to count.
+fn count_run(blocks: &[[u8; BLOCK]]) -> Option<u64> {
+    let (comma, closing) = (u8x16::splat(b','), u8x16::splat(b']'));
+    let mut counts = u8x16::splat(0);
+    for block in blocks {
+        let mut closed = u8x16::splat(0);
+        for lane in block.as_chunks::<16>().0 {
+            let lane = u8x16::new(*lane);
+            // A hit is all ones, which is minus one.
+            counts -= lane.simd_eq(comma);
+            closed |= lane.simd_eq(closing);
+        }
+        if closed.to_bitmask() != 0 {
+            return None;
+        }
+    }
+    Some(counts.to_array().into_iter().map(u64::from).sum())
 }
 
 /// The position after the `count`-th comma from `at` on; `at` itself for none.
@@ -215,14 +233,9 @@ impl<'a> NumberReader<'a> {
             return None;
         }
         let mut ends = after_digit & !digits;
-        let mut starts = starts;
+        let count = ends.count_ones() as usize;
         // Relative to the block, so "negative" for a number that began before it.
         let mut start = self.number_start.wrapping_sub(self.at);
-        if self.before != Before::Digit && starts != 0 {
-            start = starts.trailing_zeros() as usize;
-            starts &= starts - 1;
-        }
-        let count = ends.count_ones() as usize;
         let mut lengths = 0;
         for slot in &mut out[..count] {
             let end = first_bit(ends);
@@ -230,8 +243,8 @@ impl<'a> NumberReader<'a> {
             let length = end.wrapping_sub(start);
             lengths |= length;
             *slot = convert(window, end, length);
-            start = first_bit(starts);
-            starts &= starts.wrapping_sub(1);
+            // The next number begins behind the comma, which a line feed may precede.
+            start = end + 1 + (line_feeds >> end & 1) as usize;
         }
         if lengths > LONGEST_FAST {
             return None;
@@ -319,7 +332,8 @@ impl<'a> NumberReader<'a> {
 /// The position of the lowest bit that is set, below 64 whatever the bits are.
 #[inline(always)]
 fn first_bit(bits: u64) -> usize {
-    bits.trailing_zeros() as usize & (BLOCK - 1)
+    // With the highest bit set there is no case of zero to take care of.
+    (bits | 1 << (BLOCK - 1)).trailing_zeros() as usize
 }
 
 /// Converts the `length` digits before `end`, which is relative to the block. Anything for more
