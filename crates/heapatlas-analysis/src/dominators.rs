@@ -27,14 +27,13 @@ pub(crate) fn find(facts: &GraphFacts<'_>, page_objects: &NodeSet) -> DominatorT
     };
     let DepthFirst {
         node,
-        number,
         parent,
+        mut slots,
         ..
     } = DepthFirst::run(&edges);
-    let (incoming, least) = Incoming::collect(&edges, &number, &parent);
-    drop(number);
-    let semi = semidominators(&parent, least, &incoming);
-    drop(incoming);
+    let referrers = collect_referrers(&edges, &mut slots);
+    let semi = semidominators(&node, &parent, &slots, &referrers);
+    drop((slots, referrers));
     let dominator = nearest_common_ancestors(parent, &semi);
     DominatorTree { node, dominator }
 }
@@ -93,10 +92,22 @@ struct DepthFirst {
     reached: NodeSet,
     /// The node of each number.
     node: Vec<NodeId>,
-    /// The number of each node.
-    number: Vec<u32>,
     /// The number each number was reached from.
     parent: Vec<u32>,
+    /// By node.
+    slots: Vec<Slot>,
+}
+
+/// What the passes over all edges ask of an edge's target. Together, since the targets lie all
+/// over the heap and each is a look into memory that no cache holds.
+#[derive(Clone, Copy, Default)]
+struct Slot {
+    /// The node's number.
+    number: u32,
+    /// The smallest number that refers to it.
+    least: u32,
+    /// How many larger numbers refer to it; later, where the list of those ends.
+    referrers: u32,
 }
 
 impl DepthFirst {
@@ -106,8 +117,8 @@ impl DepthFirst {
         let mut search = Self {
             reached: NodeSet::new(nodes),
             node: Vec::with_capacity(nodes),
-            number: vec![0; nodes],
             parent: Vec::with_capacity(nodes),
+            slots: vec![Slot::default(); nodes],
         };
         let mut stack = Vec::new();
         search.explore(edges, graph.root(), &mut stack);
@@ -124,7 +135,11 @@ impl DepthFirst {
             return None;
         }
         let number = self.node.len() as u32;
-        self.number[node.index()] = number;
+        self.slots[node.index()] = Slot {
+            number,
+            least: parent,
+            referrers: 0,
+        };
         self.node.push(node);
         self.parent.push(parent);
         Some(number)
@@ -182,68 +197,46 @@ impl DepthFirst {
     }
 }
 
-/// For each number the larger numbers that refer to it.
-struct Incoming {
-    first: Vec<u32>,
-    from: Vec<u32>,
-}
-
-impl Incoming {
-    /// A counting sort of the edges that go to smaller numbers; beside it, for each number, the
-    /// smallest one that refers to it. (An edge to a larger number goes down the search tree, so
-    /// only the smallest source counts.)
-    ///
-    /// Both passes go over the edges in the file's order, from front to back.
-    fn collect(edges: &EssentialEdges<'_, '_>, number: &[u32], parent: &[u32]) -> (Self, Vec<u32>) {
-        // `next[n + 1]` first counts what refers to n, then tells where n's list begins; filling
-        // moves it to where that ends, which is where the list of n + 1 begins.
-        let mut next = vec![0_u32; number.len() + 1];
-        let mut least = parent.to_vec();
-        for_each_edge(edges, number, |from, to| {
-            if to < from {
-                next[to as usize + 1] += 1;
-            } else if from < least[to as usize] {
-                least[to as usize] = from;
-            }
-        });
-        let mut sum = 0;
-        for slot in &mut next {
-            let count = *slot;
-            *slot = sum;
-            sum += count;
+/// A counting sort of the edges that go to smaller numbers: for each node, in the file's order,
+/// the numbers that refer to it. Beside it, in the slots, the smallest number that refers to a
+/// node. (An edge to a larger number goes down the search tree, so only the smallest source counts.)
+///
+/// Both passes go over the edges in the file's order, from front to back.
+fn collect_referrers(edges: &EssentialEdges<'_, '_>, slots: &mut [Slot]) -> Vec<u32> {
+    for_each_edge(edges, slots, |from, target| {
+        if target.number < from {
+            target.referrers += 1;
+        } else if from < target.least {
+            target.least = from;
         }
-        let mut from_list = vec![0_u32; sum as usize];
-        for_each_edge(edges, number, |from, to| {
-            if to < from {
-                let slot = &mut next[to as usize + 1];
-                from_list[*slot as usize] = from;
-                *slot += 1;
-            }
-        });
-        (
-            Self {
-                first: next,
-                from: from_list,
-            },
-            least,
-        )
+    });
+    let mut sum = 0;
+    for slot in slots.iter_mut() {
+        let count = slot.referrers;
+        slot.referrers = sum;
+        sum += count;
     }
-
-    #[inline]
-    fn of(&self, number: u32) -> &[u32] {
-        let first = self.first[number as usize] as usize;
-        let end = self.first[number as usize + 1] as usize;
-        &self.from[first..end]
-    }
+    let mut referrers = vec![0_u32; sum as usize];
+    for_each_edge(edges, slots, |from, target| {
+        if target.number < from {
+            referrers[target.referrers as usize] = from;
+            target.referrers += 1;
+        }
+    });
+    referrers
 }
 
-/// Calls `visit` with the numbers at both ends of every essential edge.
+/// Calls `visit` for every essential edge, with the number it comes from and its target's slot.
 #[inline(always)]
-fn for_each_edge(edges: &EssentialEdges<'_, '_>, number: &[u32], mut visit: impl FnMut(u32, u32)) {
+fn for_each_edge(
+    edges: &EssentialEdges<'_, '_>,
+    slots: &mut [Slot],
+    mut visit: impl FnMut(u32, &mut Slot),
+) {
     for node in edges.facts.graph.nodes() {
-        let from = number[node.index()];
+        let from = slots[node.index()].number;
         edges.visit(node, edges.facts.edge_rows(node), |target| {
-            visit(from, number[target.index()]);
+            visit(from, &mut slots[target.index()]);
             false
         });
     }
@@ -259,18 +252,23 @@ struct Link {
 }
 
 /// The semidominator of each number, from the largest number down.
-fn semidominators(parent: &[u32], mut semi: Vec<u32>, incoming: &Incoming) -> Vec<u32> {
-    let mut links: Vec<Link> = parent
-        .iter()
-        .map(|&parent| Link {
-            ancestor: parent,
-            least: u32::MAX,
-        })
-        .collect();
+fn semidominators(node: &[NodeId], parent: &[u32], slots: &[Slot], referrers: &[u32]) -> Vec<u32> {
+    let unlinked = |&ancestor: &u32| Link {
+        ancestor,
+        least: u32::MAX,
+    };
+    let mut links: Vec<Link> = parent.iter().map(unlinked).collect();
+    let mut semi = vec![0; parent.len()];
     let mut path = Vec::new();
     for number in (1..parent.len() as u32).rev() {
-        let mut least = semi[number as usize];
-        for &from in incoming.of(number) {
+        let node = node[number as usize].index();
+        let first = if node == 0 {
+            0
+        } else {
+            slots[node - 1].referrers
+        };
+        let mut least = slots[node].least;
+        for &from in &referrers[first as usize..slots[node].referrers as usize] {
             least = least.min(evaluate(&mut links, from, number, &mut path));
         }
         semi[number as usize] = least;
