@@ -1,9 +1,10 @@
 //! The command line, defined once: help, completions and man pages are made from this.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
 use crate::commands::{compare, completions, export, leaks, man, show, summary};
 use crate::env_vars;
+use crate::options::GlobalArgs;
 
 /// Points at what grows in a heap, who holds it, and how to find the line that allocated it.
 #[derive(Debug, Parser)]
@@ -43,35 +44,6 @@ fn after_long_help() -> String {
     text
 }
 
-/// Options of every verb.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Options of every verb")]
-pub struct GlobalArgs {
-    /// Print JSON, whose fields docs/reference/json.md describes
-    #[arg(long, global = true)]
-    pub json: bool,
-    /// When to color text
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
-    pub color: ColorChoice,
-    /// Keep what is whole of a damaged file
-    #[arg(long, global = true)]
-    pub salvage: bool,
-    /// Show no progress, and warnings only where something is missing from the answer
-    #[arg(long, short, global = true)]
-    pub quiet: bool,
-}
-
-/// When to color text.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum ColorChoice {
-    /// On a terminal, unless NO_COLOR is set
-    Auto,
-    /// Even into a pipe
-    Always,
-    /// Nowhere
-    Never,
-}
-
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
@@ -84,28 +56,6 @@ pub enum Verb {
     Completions(completions::Args),
     #[command(hide = true)]
     Man(man::Args),
-}
-
-/// How figures are computed.
-#[derive(Debug, Args)]
-pub struct RuleArgs {
-    /// Charge each object with its own bytes only, not with backing stores it alone owns
-    #[arg(long)]
-    pub no_owned_sizes: bool,
-    /// Take classes of one name as one class, wherever they were defined
-    #[arg(long)]
-    pub class_by_name: bool,
-}
-
-impl RuleArgs {
-    /// For [`heapatlas_analysis::Heap::open`], with all figures.
-    pub fn open_options(&self) -> heapatlas_analysis::OpenOptions {
-        heapatlas_analysis::OpenOptions {
-            owned_sizes: !self.no_owned_sizes,
-            class_by_name: self.class_by_name,
-            ..Default::default()
-        }
-    }
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 
 use anyhow::Context;
 
-use crate::args::{ColorChoice, GlobalArgs};
 use crate::env_vars;
+use crate::options::{ColorChoice, GlobalArgs};
 use crate::progress::Progress;
 use crate::render::text::printable;
 use crate::timing::Timings;

@@ -1,8 +1,9 @@
 //! The `heapatlas` binary: arguments in, text or JSON out.
 //!
-//! In reading order: [`args`] (the command line), [`commands`] (one file a verb), [`input`] (from a
-//! path to a heap), [`render`] (text and JSON), [`exit`] (codes, errors, hints). Below them:
-//! [`unpack`], [`mapping`], [`output_file`], [`console`], [`progress`], [`timing`], [`env_vars`].
+//! In reading order: [`args`] (the command line), [`options`] (what verbs share), [`commands`]
+//! (one file a verb), [`input`] (from a path to a heap), [`render`] (text and JSON), [`exit`]
+//! (codes, errors, hints). Below them: [`unpack`], [`mapping`], [`output_file`], [`console`],
+//! [`progress`], [`timing`], [`env_vars`].
 //!
 //! **Invariant:** no algorithm lives here; verbs ask `heapatlas_analysis` and show the answer.
 //! **Invariant:** unsafe code stands in [`mapping`] only.
@@ -17,13 +18,14 @@ mod exit;
 mod input;
 #[allow(unsafe_code)]
 mod mapping;
+mod options;
 mod output_file;
 mod progress;
 mod render;
 mod timing;
 mod unpack;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use args::{CommandLine, Verb};
 use console::Console;
@@ -45,7 +47,9 @@ fn run(command_line: CommandLine) -> anyhow::Result<Outcome> {
         Verb::Compare(args) => commands::compare::run(args, &console),
         Verb::Show(args) => commands::show::run(args, &console),
         Verb::Export(args) => commands::export::run(args, &console),
-        Verb::Completions(args) => commands::completions::run(args, &console),
-        Verb::Man(args) => commands::man::run(args, &console),
+        Verb::Completions(args) => {
+            commands::completions::run(args, CommandLine::command(), &console)
+        }
+        Verb::Man(args) => commands::man::run(args, CommandLine::command(), &console),
     }
 }

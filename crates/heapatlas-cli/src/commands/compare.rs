@@ -12,10 +12,10 @@ use heapatlas_model::{Bytes, Count};
 
 use super::row_choice::{RowArgs, remark_on_rest};
 use super::thresholds::ChangeThreshold;
-use crate::args::RuleArgs;
 use crate::console::Console;
 use crate::exit::Outcome;
 use crate::input;
+use crate::options::RuleArgs;
 use crate::render::json;
 use crate::render::text::{
     Paint, Table, arrows, printable, short_name, signed_bytes, signed_count, wrapped_path,

@@ -8,10 +8,10 @@ use clap::ValueEnum;
 use heapatlas_analysis::{ClassRow, Heap, Summary, summarize};
 use heapatlas_formats::v8;
 
-use crate::args::RuleArgs;
 use crate::console::Console;
 use crate::exit::Outcome;
 use crate::input;
+use crate::options::RuleArgs;
 use crate::output_file;
 use crate::render::json;
 

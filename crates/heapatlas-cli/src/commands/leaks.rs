@@ -9,10 +9,10 @@ use heapatlas_analysis::{GrowthPoint, LeakOptions, Suspect, find_leaks, path_in_
 use heapatlas_model::{Bytes, Count};
 
 use super::thresholds::LeakThreshold;
-use crate::args::RuleArgs;
 use crate::console::Console;
 use crate::exit::Outcome;
 use crate::input;
+use crate::options::RuleArgs;
 use crate::render::json;
 use crate::render::text::{
     Paint, arrows, plural, printable, shell_word, short_name, signed_count, wrapped_path,

@@ -1,10 +1,9 @@
 //! `man`: the man page of heapatlas, or of one verb.
 
 use anyhow::anyhow;
-use clap::{Command, CommandFactory};
+use clap::Command;
 use clap_mangen::Man;
 
-use crate::args::CommandLine;
 use crate::console::Console;
 use crate::exit::{Hint, Outcome};
 
@@ -15,14 +14,13 @@ pub struct Args {
     verb: Option<String>,
 }
 
-pub fn run(args: Args, console: &Console) -> anyhow::Result<Outcome> {
-    let page = Man::new(definition(args.verb.as_deref())?);
+pub fn run(args: Args, definition: Command, console: &Console) -> anyhow::Result<Outcome> {
+    let page = Man::new(page_of(definition, args.verb.as_deref())?);
     console.print(|out| page.render(out))?;
     Ok(Outcome::Fine)
 }
 
-fn definition(verb: Option<&str>) -> anyhow::Result<Command> {
-    let mut whole = CommandLine::command();
+fn page_of(mut whole: Command, verb: Option<&str>) -> anyhow::Result<Command> {
     // Gives the global options to each verb.
     whole.build();
     let Some(verb) = verb else {

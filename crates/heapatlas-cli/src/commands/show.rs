@@ -14,10 +14,10 @@ use heapatlas_analysis::{
 use heapatlas_model::{Bytes, Count, NodeId, edge_type_name};
 
 use super::row_choice::{limit, remark_on_rest};
-use crate::args::RuleArgs;
 use crate::console::Console;
 use crate::exit::{Hint, Outcome};
 use crate::input;
+use crate::options::RuleArgs;
 use crate::render::json::{self, ObjectView};
 use crate::render::text::{Paint, Table, printable, short_name, wrapped_path};
 

@@ -15,10 +15,10 @@ use heapatlas_model::{Bytes, Count};
 
 use super::details::Details;
 use super::row_choice::{RowArgs, remark_on_rest};
-use crate::args::RuleArgs;
 use crate::console::Console;
 use crate::exit::Outcome;
 use crate::input;
+use crate::options::RuleArgs;
 use crate::render::json;
 use crate::render::text::{Paint, Table, bar, percent, printable, short_name};
 
