@@ -5,7 +5,7 @@ use rustc_hash::FxHashMap;
 
 use super::series::Series;
 use super::shapes::Shapes;
-use super::{Detector, GrowthPoint, PathStep, Suspect};
+use super::{Detector, Finding, GrowthPoint, PathStep, Suspect};
 use crate::Heap;
 use crate::paths::{PathTree, node_word};
 
@@ -17,7 +17,7 @@ impl Detector for DetachedDom {
         "detached-dom"
     }
 
-    fn find(&self, series: &Series<'_>) -> Vec<Suspect> {
+    fn find(&self, series: &Series<'_>, _: &[Finding]) -> Vec<Finding> {
         let last = series.heaps.len() - 1;
         let clusters = clusters(series.last(), &series.paths);
         if clusters.is_empty() {
@@ -37,7 +37,10 @@ impl Detector for DetachedDom {
                         .map_or_else(GrowthPoint::default, |nodes| point(index, nodes))
                 });
                 let growth = before.chain([point(last, nodes)]).collect();
-                self.suspect(series, path, nodes, growth)
+                Finding {
+                    suspect: self.suspect(series, path, nodes, growth),
+                    items: nodes.clone(),
+                }
             })
             .collect()
     }

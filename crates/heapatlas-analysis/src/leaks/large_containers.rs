@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use super::links::{Role, holds, role};
 use super::series::Series;
 use super::shapes::{EdgeShape, Shapes};
-use super::{Detector, GrowthPoint, Suspect};
+use super::{Detector, Finding, GrowthPoint, Suspect};
 use crate::ClassId;
 use crate::paths::node_word;
 
@@ -26,7 +26,7 @@ impl Detector for LargeContainers {
         "large-containers"
     }
 
-    fn find(&self, series: &Series<'_>) -> Vec<Suspect> {
+    fn find(&self, series: &Series<'_>, _: &[Finding]) -> Vec<Finding> {
         if series.heaps.len() != 1 {
             return Vec::new();
         }
@@ -40,14 +40,14 @@ impl Detector for LargeContainers {
         for group in groups {
             let bytes = series.retained_by_all(0, &group.items);
             let shape = shapes.of(group.holder);
-            let shape = shapes.extend(Some(shape), Some(EdgeShape::Any), group.items[0]);
+            let shape = shapes.extend(Some(shape), Some(EdgeShape::Index), group.items[0]);
             if bytes < threshold || shapes.is_internal(shape) {
                 continue;
             }
             let count = group.items.len() as u64;
             let name = node_word(heap, group.items[0]);
             let share = bytes * 100 / heap.total_bytes().max(1);
-            suspects.push(Suspect {
+            let suspect = Suspect {
                 id: String::new(),
                 kind: "large",
                 detector: self.name(),
@@ -60,6 +60,10 @@ impl Detector for LargeContainers {
                 path: shapes.steps(shape),
                 holder_id: heap.graph().object_id(group.holder),
                 example_id: heap.graph().object_id(group.items[0]),
+            };
+            suspects.push(Finding {
+                suspect,
+                items: group.items,
             });
         }
         suspects

@@ -4,7 +4,6 @@
 use heapatlas_model::{EdgeId, EdgeKind, HeapGraph, NodeId, NodeKind, StringId};
 
 use super::shapes::EdgeShape;
-use crate::Heap;
 use crate::weak_maps::WeakMapEdges;
 
 /// What a node is to a leak detector.
@@ -50,37 +49,89 @@ fn is_engine_native(name: &str) -> bool {
 pub fn holds(graph: &HeapGraph, weak_maps: &WeakMapEdges, node: NodeId, edge: EdgeId) -> bool {
     match graph.edge_kind(edge) {
         EdgeKind::Weak | EdgeKind::Shortcut => false,
-        EdgeKind::Internal => {
-            let label = StringId(graph.columns().edge_label[edge.index()]);
-            weak_maps
-                .get(label)
-                .is_none_or(|entry| entry.table != graph.object_id(node))
-        }
+        EdgeKind::Internal => weak_maps
+            .get(label(graph, edge))
+            .is_none_or(|entry| entry.table != graph.object_id(node)),
         _ => true,
     }
 }
 
-/// A step that can be taken again in another snapshot: an edge by name (or any index) to a node
-/// by kind and name.
+/// Whether an edge is one of many by which a map holds its values.
+pub fn is_map_entry(graph: &HeapGraph, edge: EdgeId) -> bool {
+    graph.edge_kind(edge) == EdgeKind::Property
+        && !graph.strings().is(label(graph, edge), "__proto__")
+}
+
+/// The name of an edge whose label is no index.
+fn label(graph: &HeapGraph, edge: EdgeId) -> StringId {
+    StringId(graph.columns().edge_label[edge.index()])
+}
+
+/// A kind with what does not matter taken out: V8 stores one text in several ways, and changes
+/// its mind from snapshot to snapshot.
+pub fn main_kind(kind: NodeKind) -> NodeKind {
+    match kind {
+        NodeKind::ConcatenatedString | NodeKind::SlicedString => NodeKind::String,
+        other => other,
+    }
+}
+
+/// What a node's name says of its class.
+pub fn class_part(kind: NodeKind, name: &str) -> &str {
+    match kind {
+        NodeKind::Object | NodeKind::Native => {
+            // `<div class="a">`: the attributes are the element's own.
+            let is_element = name.starts_with('<') || name.starts_with("Detached <");
+            let tag = name.strip_prefix("Detached ").unwrap_or(name);
+            if is_element {
+                tag.split([' ', '>']).next().unwrap_or(tag)
+            } else {
+                name
+            }
+        }
+        NodeKind::Closure | NodeKind::Hidden | NodeKind::Synthetic | NodeKind::Other => name,
+        // A string's name is its text, an expression's its source: no class.
+        _ => "",
+    }
+}
+
+/// A step that can be taken again in another snapshot: an edge by name (or any of many) to a
+/// node by kind and class.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Link {
-    /// The name; `None` for any of many.
-    pub edge: Option<String>,
-    pub kind: NodeKind,
-    pub name: String,
+    edge: LinkEdge,
+    kind: NodeKind,
+    class: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+enum LinkEdge {
+    Index,
+    Property,
+    Named(String),
 }
 
 impl Link {
-    pub fn new(heap: &Heap, edge: EdgeShape, node: NodeId) -> Self {
-        let graph = heap.graph();
+    /// The step over an edge of this shape to this node.
+    pub fn new(graph: &HeapGraph, edge: EdgeShape, node: NodeId) -> Self {
         let edge = match edge {
-            EdgeShape::Any => None,
-            EdgeShape::Named(name) => Some(graph.strings().get(name).into_owned()),
+            EdgeShape::Index => LinkEdge::Index,
+            EdgeShape::Property => LinkEdge::Property,
+            EdgeShape::Named(name) => LinkEdge::Named(graph.strings().get(name).into_owned()),
         };
+        let kind = graph.kind(node);
         Self {
             edge,
-            kind: graph.kind(node),
-            name: graph.name_text(node).into_owned(),
+            kind: main_kind(kind),
+            class: class_part(kind, &graph.name_text(node)).to_owned(),
+        }
+    }
+
+    /// The edge's name, `[*]` for any of many.
+    pub fn edge_word(&self) -> &str {
+        match &self.edge {
+            LinkEdge::Index | LinkEdge::Property => "[*]",
+            LinkEdge::Named(name) => name,
         }
     }
 
@@ -88,10 +139,9 @@ impl Link {
     pub fn follow(&self, graph: &HeapGraph, node: NodeId, found: &mut Vec<NodeId>) {
         for edge in graph.edges(node) {
             let target = graph.target(edge);
-            if graph.kind(target) == self.kind
-                && graph.edge_kind(edge) != EdgeKind::Weak
+            if main_kind(graph.kind(target)) == self.kind
                 && self.edge_matches(graph, edge)
-                && graph.strings().is(graph.name(target), &self.name)
+                && self.class_matches(graph, target)
             {
                 found.push(target);
             }
@@ -99,16 +149,35 @@ impl Link {
     }
 
     fn edge_matches(&self, graph: &HeapGraph, edge: EdgeId) -> bool {
+        let kind = graph.edge_kind(edge);
         match &self.edge {
-            // Any of many: an index, a number, or a property of an object used as a map.
-            None => true,
-            Some(name) => {
-                !graph.edge_kind(edge).has_index_label()
-                    && graph
-                        .strings()
-                        .is(StringId(graph.columns().edge_label[edge.index()]), name)
+            _ if matches!(kind, EdgeKind::Weak | EdgeKind::Shortcut) => false,
+            LinkEdge::Index => {
+                kind.has_index_label()
+                    || kind == EdgeKind::Internal
+                        && graph
+                            .strings()
+                            .raw(label(graph, edge))
+                            .is_some_and(|raw| raw.first().is_some_and(u8::is_ascii_digit))
+            }
+            LinkEdge::Property => is_map_entry(graph, edge),
+            LinkEdge::Named(name) => {
+                !kind.has_index_label() && graph.strings().is(label(graph, edge), name)
             }
         }
+    }
+
+    fn class_matches(&self, graph: &HeapGraph, node: NodeId) -> bool {
+        let name = graph.name(node);
+        graph.strings().is(name, &self.class)
+            || match self.kind {
+                NodeKind::Object | NodeKind::Native if !self.class.starts_with('<') => false,
+                NodeKind::Closure | NodeKind::Hidden | NodeKind::Synthetic | NodeKind::Other => {
+                    false
+                }
+                _ if self.class.is_empty() => true,
+                kind => class_part(kind, &graph.strings().get(name)) == self.class,
+            }
     }
 }
 
@@ -125,4 +194,71 @@ pub fn follow_all(graph: &HeapGraph, links: &[Link], node: NodeId) -> Vec<NodeId
         at = next;
     }
     at
+}
+
+#[cfg(test)]
+mod tests {
+    use heapatlas_model::{GraphBuilder, SnapshotFormat};
+
+    use super::*;
+
+    fn number(texts: &HeapGraph, text: &str) -> StringId {
+        let strings = texts.strings();
+        (0..strings.len())
+            .map(StringId::from_index)
+            .find(|&id| strings.is(id, text))
+            .expect("the text is in the graph")
+    }
+
+    #[test]
+    fn follows_indexes_entries_and_names_but_no_prototype() {
+        let mut builder = GraphBuilder::new(SnapshotFormat::V8);
+        let map = builder.node(NodeKind::Object, "Object", 1, 0);
+        let target = |builder: &mut GraphBuilder, id| builder.node(NodeKind::Object, "Object", id, 0);
+        let prototype = target(&mut builder, 3);
+        let value = target(&mut builder, 5);
+        let element = target(&mut builder, 7);
+        let weak = target(&mut builder, 9);
+        builder.named_edge(map, EdgeKind::Property, "__proto__", prototype);
+        builder.named_edge(map, EdgeKind::Property, "key", value);
+        builder.indexed_edge(map, EdgeKind::Element, 0, element);
+        builder.named_edge(map, EdgeKind::Weak, "key", weak);
+        let graph = builder.finish().unwrap();
+        let follow = |edge| follow_all(&graph, &[Link::new(&graph, edge, value)], map);
+        assert_eq!(follow(EdgeShape::Property), [value]);
+        assert_eq!(follow(EdgeShape::Index), [element]);
+        assert_eq!(follow(EdgeShape::Named(number(&graph, "key"))), [value]);
+    }
+
+    #[test]
+    fn texts_and_elements_match_by_kind_and_tag() {
+        let mut builder = GraphBuilder::new(SnapshotFormat::V8);
+        let list = builder.node(NodeKind::Object, "Array", 1, 0);
+        let nodes = [
+            (NodeKind::String, "first"),
+            (NodeKind::ConcatenatedString, ""),
+            (NodeKind::Native, "<div id=\"a\">"),
+            (NodeKind::Native, "<div>"),
+            (NodeKind::Native, "Detached <div id=\"b\">"),
+            (NodeKind::Native, "<divider>"),
+            (NodeKind::RegExp, "a+"),
+            (NodeKind::RegExp, "b+"),
+        ];
+        let ids: Vec<NodeId> = (3..)
+            .step_by(2)
+            .zip(nodes)
+            .map(|(id, (kind, name))| {
+                let node = builder.node(kind, name, id, 0);
+                builder.indexed_edge(list, EdgeKind::Element, 0, node);
+                node
+            })
+            .collect();
+        let graph = builder.finish().unwrap();
+        let follow =
+            |node| follow_all(&graph, &[Link::new(&graph, EdgeShape::Index, node)], list);
+        assert_eq!(follow(ids[0]), ids[..2]);
+        assert_eq!(follow(ids[2]), ids[2..5]);
+        assert_eq!(follow(ids[5]), ids[5..6]);
+        assert_eq!(follow(ids[6]), ids[6..]);
+    }
 }

@@ -14,8 +14,10 @@ pub struct ShapeId(pub u32);
 /// An edge in a shape.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum EdgeShape {
-    /// One of many: an element, an entry, a property of an object that is used as a map.
-    Any,
+    /// One of many by a number: an element, an entry of a table.
+    Index,
+    /// One of many by a name: a property of an object that is used as a map.
+    Property,
     /// A name.
     Named(StringId),
 }
@@ -105,14 +107,14 @@ impl<'h> Shapes<'h> {
         let graph = self.heap.graph();
         let name = StringId(graph.columns().edge_label[edge.index()]);
         match graph.edge_kind(edge) {
-            EdgeKind::Element | EdgeKind::Hidden => EdgeShape::Any,
-            EdgeKind::Internal if is_number(&graph.strings().get(name)) => EdgeShape::Any,
+            EdgeKind::Element | EdgeKind::Hidden => EdgeShape::Index,
+            EdgeKind::Internal if is_number(&graph.strings().get(name)) => EdgeShape::Index,
             EdgeKind::Internal => EdgeShape::Named(self.without_number(name)),
             EdgeKind::Property => {
                 let holder = self.paths.parent(target).filter(|parent| parent.1 == edge);
                 let holder = holder.map_or_else(|| graph.source(edge), |parent| parent.0);
                 if self.is_map(holder, target) {
-                    EdgeShape::Any
+                    EdgeShape::Property
                 } else {
                     EdgeShape::Named(name)
                 }
@@ -223,7 +225,7 @@ impl<'h> Shapes<'h> {
         while let Some(id) = at {
             let shape = &self.shapes[id.0 as usize];
             let edge = shape.step.edge.map(|edge| match edge {
-                EdgeShape::Any => "[*]".to_owned(),
+                EdgeShape::Index | EdgeShape::Property => "[*]".to_owned(),
                 EdgeShape::Named(name) => bare_label(&graph.strings().get(name)).to_owned(),
             });
             let mut node = node_word(self.heap, shape.example);
