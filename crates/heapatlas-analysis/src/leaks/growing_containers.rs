@@ -11,11 +11,13 @@
 use heapatlas_model::{Count, HeapGraph, NodeId, NodeKind, StringId};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::links::{Link, Role, class_part, follow_all, holds, is_map_entry, main_kind, role};
+use super::links::{
+    Link, Role, class_part, follow_all, holds, is_map_entry, is_shown_by_owner, main_kind, role,
+};
 use super::series::{Boundary, Series, find_objects};
 use super::shapes::{EdgeShape, ShapeId, Shapes};
 use super::words::counts_in_words;
-use super::{Detector, Finding, GrowthPoint, Suspect, is_worth_reporting};
+use super::{Detector, Finding, GrowthPoint, Measured, Suspect, is_worth_reporting};
 use crate::paths::node_word;
 use crate::{ClassId, NodeSet};
 
@@ -157,18 +159,24 @@ impl<'s, 'h> Search<'s, 'h> {
         for edge in self.graph.edges(node) {
             let target = self.graph.target(edge);
             if !holds(self.graph, &self.series.weak_maps, node, edge)
+                || is_shown_by_owner(self.graph, edge)
                 || !self.is_of_interest(node, target)
             {
                 continue;
             }
             let target_role = role(self.graph, target);
-            let is_item = target_role == Role::Object && self.boundary.new.contains(target);
+            let is_item = target_role == Role::Object
+                && self.boundary.new.contains(target)
+                && !self.is_in_page(target);
             let shape = match target_role {
                 Role::Engine => continue,
                 _ if is_map && is_map_entry(self.graph, edge) => EdgeShape::Property,
                 _ => self.shapes.edge_shape(edge, target),
             };
-            if !is_item || self.may_be_replaced(shape) {
+            if target_role == Role::Store
+                || !self.boundary.new.contains(target)
+                || is_item && self.may_be_replaced(shape)
+            {
                 below.push((shape, target));
             }
             if is_item && self.seen.insert(target) {
@@ -184,6 +192,18 @@ impl<'s, 'h> Search<'s, 'h> {
                 }
             }
         }
+    }
+
+    /// Elements of a document are on the page for all to see; those of none have a detector of
+    /// their own.
+    fn is_in_page(&self, node: NodeId) -> bool {
+        let is_element = || self.graph.name_text(node).starts_with('<');
+        self.graph.kind(node) == NodeKind::Native
+            && match self.series.last().detachedness(node) {
+                0 => false,
+                1 => is_element(),
+                _ => true,
+            }
     }
 
     /// New objects, and the old stores of `node` itself.
@@ -221,14 +241,16 @@ impl<'s, 'h> Search<'s, 'h> {
             return;
         }
         let shape = self.shapes.extend(Some(shape), Some(edge), item);
-        if self.shapes.is_internal(shape) {
+        let steps = way.iter().copied().chain([(edge, item)]);
+        let links: Vec<Link> = steps
+            .map(|(edge, node)| Link::new(self.graph, edge, node))
+            .collect();
+        // By names alone each holder has one of them at most, or it is a tree.
+        if self.shapes.is_internal(shape) || !links.iter().any(Link::is_repeated) {
             return;
         }
-        let steps = way.iter().copied().chain([(edge, item)]);
         let cluster = Cluster {
-            links: steps
-                .map(|(edge, node)| Link::new(self.graph, edge, node))
-                .collect(),
+            links,
             holders: [holder].into_iter().collect(),
             items: vec![item],
             shape,
@@ -260,32 +282,58 @@ impl<'s, 'h> Search<'s, 'h> {
             .filter(|(cluster, bytes)| is_worth_reporting(cluster.items.len() as u64, *bytes))
             .collect();
         clusters.sort_by_key(|(cluster, bytes)| {
-            (std::cmp::Reverse((*bytes, cluster.items.len())), cluster.shape)
+            (
+                std::cmp::Reverse((*bytes, cluster.items.len())),
+                cluster.shape,
+            )
         });
         clusters.truncate(CLOSE_LOOKS);
         let measured = self.measure(&clusters);
-        clusters
+        let mut growing: Vec<(Cluster, Measured)> = clusters
             .into_iter()
+            .map(|(cluster, _)| cluster)
             .zip(measured)
-            .filter(|(_, (growth, _))| Series::grows(growth))
-            .map(|((cluster, _), (growth, items))| Finding {
-                suspect: self.suspect(detector, &cluster, growth),
-                items,
+            .filter(|(_, measured)| Series::grows(&measured.growth))
+            .collect();
+        self.drop_keys(&mut growing);
+        growing
+            .into_iter()
+            .map(|(cluster, measured)| Finding {
+                suspect: self.suspect(detector, &cluster, measured.growth),
+                items: measured.items,
             })
             .collect()
     }
 
+    /// The keys of a map come and go with its values: texts that are as many as something that
+    /// the same containers hold, and that retains more, are no finding of their own.
+    fn drop_keys(&self, growing: &mut Vec<(Cluster, Measured)>) {
+        let is_key = |row: usize| {
+            let (keys, of_keys) = &growing[row];
+            let kind = main_kind(self.graph.kind(keys.items[0]));
+            matches!(kind, NodeKind::String | NodeKind::Symbol)
+                && growing[..row].iter().any(|(values, of_values)| {
+                    let counts = of_values.growth.iter().map(|point| point.count);
+                    counts.eq(of_keys.growth.iter().map(|point| point.count))
+                        && values.holders == keys.holders
+                })
+        };
+        let mut dropped: Vec<bool> = (0..growing.len()).map(is_key).collect();
+        dropped.reverse();
+        growing.retain(|_| !dropped.pop().unwrap_or(false));
+    }
+
     /// For each cluster the count and bytes in each snapshot, and the items of the last.
-    fn measure(&self, clusters: &[(Cluster, u64)]) -> Vec<(Vec<GrowthPoint>, Vec<NodeId>)> {
+    fn measure(&self, clusters: &[(Cluster, u64)]) -> Vec<Measured> {
         let ids: FxHashSet<u64> = clusters
             .iter()
             .flat_map(|(cluster, _)| cluster.holders.iter())
             .map(|&holder| self.graph.object_id(holder))
             .collect();
-        let mut measured = vec![(Vec::new(), Vec::new()); clusters.len()];
+        let mut measured = vec![Measured::default(); clusters.len()];
         for (index, heap) in self.series.heaps.iter().enumerate() {
             let objects = find_objects(heap.graph(), &ids);
-            for ((cluster, _), (growth, items)) in clusters.iter().zip(&mut measured) {
+            for ((cluster, _), Measured { growth, items }) in clusters.iter().zip(&mut measured) {
                 let holders = cluster.holders.iter();
                 *items = holders
                     .filter_map(|&holder| objects.get(&self.graph.object_id(holder)))

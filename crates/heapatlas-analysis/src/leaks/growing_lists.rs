@@ -12,7 +12,7 @@ use super::links::{Link, Role, follow_all, holds, role};
 use super::series::{Boundary, Series, find_objects};
 use super::shapes::{EdgeShape, Shapes};
 use super::words::counts_in_words;
-use super::{Detector, Finding, GrowthPoint, PathStep, Suspect, is_worth_reporting};
+use super::{Detector, Finding, GrowthPoint, Measured, PathStep, Suspect, is_worth_reporting};
 use crate::paths::node_word;
 use crate::{ClassId, NodeSet};
 
@@ -189,7 +189,12 @@ impl<'s, 'h> Search<'s, 'h> {
 
     fn entries_of(&self, list: &List) -> Vec<NodeId> {
         let graph = self.series.last().graph();
-        entries(graph, list.head, &list.next, &NodeSet::new(graph.node_count()))
+        entries(
+            graph,
+            list.head,
+            &list.next,
+            &NodeSet::new(graph.node_count()),
+        )
     }
 
     /// The shortest way from an entry to another of its kind, over new objects and old ones alike.
@@ -256,35 +261,35 @@ impl<'s, 'h> Search<'s, 'h> {
         lists
             .iter()
             .zip(measured)
-            .filter(|(_, (growth, _))| Series::grows(growth))
-            .map(|(list, (growth, items))| Finding {
-                suspect: self.suspect(detector, list, growth),
-                items,
+            .filter(|(_, measured)| Series::grows(&measured.growth))
+            .map(|(list, measured)| Finding {
+                suspect: self.suspect(detector, list, measured.growth),
+                items: measured.items,
             })
             .collect()
     }
 
     /// For each list its length and bytes in each snapshot, and its entries in the last.
-    fn measure(&self, lists: &[List]) -> Vec<(Vec<GrowthPoint>, Vec<NodeId>)> {
+    fn measure(&self, lists: &[List]) -> Vec<Measured> {
         let last = self.series.last().graph();
         let ids: FxHashSet<u64> = lists
             .iter()
             .map(|list| last.object_id(list.holder))
             .collect();
-        let mut measured = vec![(Vec::new(), Vec::new()); lists.len()];
+        let mut measured = vec![Measured::default(); lists.len()];
         for (index, heap) in self.series.heaps.iter().enumerate() {
             let graph = heap.graph();
             let holders = find_objects(graph, &ids);
             let none = NodeSet::new(graph.node_count());
-            for (list, (growth, items)) in lists.iter().zip(&mut measured) {
+            for (list, Measured { growth, items }) in lists.iter().zip(&mut measured) {
                 let holder = holders.get(&last.object_id(list.holder));
                 let first = Link::new(last, list.edge, list.head);
                 let heads = holder.map_or_else(Vec::new, |&holder| {
                     follow_all(graph, std::slice::from_ref(&first), holder)
                 });
-                *items = heads.first().map_or_else(Vec::new, |&head| {
-                    entries(graph, head, &list.next, &none)
-                });
+                *items = heads
+                    .first()
+                    .map_or_else(Vec::new, |&head| entries(graph, head, &list.next, &none));
                 growth.push(GrowthPoint {
                     count: items.len() as u64,
                     bytes: self.series.retained_by_all(index, items),
@@ -305,10 +310,15 @@ impl<'s, 'h> Search<'s, 'h> {
         let shape = self.shapes.of(list.holder);
         let shape = self.shapes.extend(Some(shape), Some(list.edge), list.head);
         let mut path = self.shapes.steps(shape);
-        path.extend(list.steps.iter().zip(&list.next).map(|(step, link)| PathStep {
-            edge: Some(link.edge_word().to_owned()),
-            node: node_word(heap, step.1),
-        }));
+        path.extend(
+            list.steps
+                .iter()
+                .zip(&list.next)
+                .map(|(step, link)| PathStep {
+                    edge: Some(link.edge_word().to_owned()),
+                    node: node_word(heap, step.1),
+                }),
+        );
         if let Some(last) = path.last_mut() {
             last.node.push_str(" …");
         }

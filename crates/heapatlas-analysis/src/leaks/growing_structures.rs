@@ -19,6 +19,8 @@ pub struct GrowingStructures;
 
 /// Classes that are looked at closely.
 const CLOSE_LOOKS: usize = 100;
+/// Objects between two parts of a structure, at most.
+const LONGEST_STEP: usize = 4;
 /// One in so many objects of a class may live elsewhere.
 const STRAYS: usize = 20;
 
@@ -84,6 +86,7 @@ fn groups(series: &Series<'_>, boundary: &Boundary, explained: &NodeSet) -> Vec<
     for node in boundary.new.iter() {
         if graph.kind(node) == NodeKind::Object
             && heap.distance(node).is_some()
+            && !graph.name_text(node).starts_with("system / ")
             && !below.contains(series, node)
         {
             by_class.entry(heap.class_of(node)).or_default().push(node);
@@ -103,9 +106,17 @@ fn groups(series: &Series<'_>, boundary: &Boundary, explained: &NodeSet) -> Vec<
             })
         })
         .collect();
-    groups.sort_by_key(|group| (std::cmp::Reverse(group.bytes), group.new[0]));
+    groups.sort_by_key(|group| (std::cmp::Reverse(telling_bytes(heap, group)), group.new[0]));
     groups.truncate(CLOSE_LOOKS);
     groups
+}
+
+/// What a group retains, for ranking. The parts of a structure retain much the same; a class of
+/// the program says more about it than one of the language.
+fn telling_bytes(heap: &Heap, group: &Group) -> u64 {
+    let name = heap.class(group.class).name.as_str();
+    let is_plain = matches!(name, "Object" | "Array" | "Map" | "Set" | "Promise");
+    group.bytes >> u32::from(is_plain)
 }
 
 /// The nearest old object that nearly all of these hang on.
@@ -125,7 +136,7 @@ fn anchor(series: &Series<'_>, boundary: &Boundary, nodes: &[NodeId]) -> Option<
     loop {
         let is_holder = boundary.holders.contains(at) && can_anchor(heap, at);
         if is_holder && series.is_below(last, other, at) {
-            return Some(at);
+            return Some(top_of_kind(series, boundary, at, heap.class_of(nodes[0])));
         }
         let above = heap.dominator(at);
         if above == at {
@@ -133,6 +144,22 @@ fn anchor(series: &Series<'_>, boundary: &Boundary, nodes: &[NodeId]) -> Option<
         }
         at = above;
     }
+}
+
+/// Where a structure has grown at one of its ends, the nearest old object is a part of it: goes up
+/// to the first, which others of its class are steps away from.
+fn top_of_kind(series: &Series<'_>, boundary: &Boundary, anchor: NodeId, class: ClassId) -> NodeId {
+    let heap = series.last();
+    let (mut top, mut at, mut others) = (anchor, anchor, 0);
+    while others < LONGEST_STEP && heap.dominator(at) != at {
+        at = heap.dominator(at);
+        others += 1;
+        if heap.class_of(at) == class && boundary.holders.contains(at) {
+            top = at;
+            others = 0;
+        }
+    }
+    top
 }
 
 /// Whether a programmer would know the object by name: no root, no store.
@@ -228,7 +255,8 @@ fn suspect(series: &Series<'_>, detector: &'static str, structure: &Structure) -
     }
 }
 
-/// Which nodes have one of a set on the path that leads to them, or are in it.
+/// Which nodes have one of a set on the path that leads to them, or are in it; or the engine's
+/// notes on the program, in which the literals of its functions are kept.
 struct Below<'a> {
     set: &'a NodeSet,
     known_below: NodeSet,
@@ -249,7 +277,9 @@ impl<'a> Below<'a> {
         let mut way = Vec::new();
         let mut at = node;
         let is_below = loop {
-            if self.set.contains(at) || self.known_below.contains(at) {
+            let kind = series.last().graph().kind(at);
+            let is_engine_note = matches!(kind, NodeKind::Code | NodeKind::ObjectShape);
+            if self.set.contains(at) || self.known_below.contains(at) || is_engine_note {
                 break true;
             }
             if self.known_free.contains(at) {

@@ -4,7 +4,7 @@
 use heapatlas_model::{EdgeKind, NodeId};
 use rustc_hash::FxHashMap;
 
-use super::links::{Role, holds, role};
+use super::links::{self, Role, holds, is_map_entry, role};
 use super::series::Series;
 use super::shapes::{EdgeShape, Shapes};
 use super::{Detector, Finding, GrowthPoint, Suspect};
@@ -84,6 +84,7 @@ fn groups(series: &Series<'_>) -> Vec<Group> {
         // The global object and the engine's tables are large in every heap.
         if graph.edges(holder).len() < FEWEST
             || role(graph, holder) == Role::Engine
+            || is_shown_by_owner(series, holder)
             || heap.distance(holder).is_none_or(|distance| distance < 2)
         {
             continue;
@@ -91,8 +92,12 @@ fn groups(series: &Series<'_>) -> Vec<Group> {
         let mut by_class: FxHashMap<ClassId, Vec<NodeId>> = FxHashMap::default();
         for edge in graph.edges(holder) {
             let item = graph.target(edge);
-            let is_context = graph.edge_kind(edge) == EdgeKind::Context;
-            if !is_context
+            let is_many = match graph.edge_kind(edge) {
+                EdgeKind::Context => false,
+                EdgeKind::Property => is_map_entry(graph, edge),
+                _ => true,
+            };
+            if is_many
                 && holds(graph, &series.weak_maps, holder, edge)
                 && role(graph, item) == Role::Object
             {
@@ -112,4 +117,10 @@ fn groups(series: &Series<'_>) -> Vec<Group> {
     }
     groups.retain(|group| group.items.len() >= FEWEST);
     groups
+}
+
+/// Whether a node is a store whose owner has the same references.
+fn is_shown_by_owner(series: &Series<'_>, node: NodeId) -> bool {
+    let arrival = series.paths.parent(node);
+    arrival.is_some_and(|(_, edge)| links::is_shown_by_owner(series.last().graph(), edge))
 }

@@ -62,6 +62,41 @@ pub fn is_map_entry(graph: &HeapGraph, edge: EdgeId) -> bool {
         && !graph.strings().is(label(graph, edge), "__proto__")
 }
 
+/// Whether an edge leads to a store whose contents its owner shows by itself.
+pub fn is_shown_by_owner(graph: &HeapGraph, edge: EdgeId) -> bool {
+    let is_one_of = |names: [&str; 2]| {
+        let label = label(graph, edge);
+        names.iter().any(|name| graph.strings().is(label, name))
+    };
+    graph.edge_kind(edge) == EdgeKind::Internal && is_one_of(["elements", "properties"])
+}
+
+/// Whether a numbered edge of a map's table leads to a key.
+///
+/// V8 numbers the slots of a table: three of its own, as many buckets as a power of two says,
+/// then for two entries a bucket the key, the value, and the next entry of the bucket.
+/// How many buckets there are follows from the size.
+pub fn is_map_key(graph: &HeapGraph, table: NodeId, edge: EdgeId) -> bool {
+    if graph.kind(table) != NodeKind::Array || graph.edge_kind(edge) != EdgeKind::Internal {
+        return false;
+    }
+    let slot: Option<u64> = graph.label_text(edge).parse().ok();
+    let bytes = graph.columns().self_size.get(table.index());
+    let buckets = buckets(bytes, 8).or_else(|| buckets(bytes, 4));
+    match (slot, buckets) {
+        (Some(slot), Some(buckets)) => slot >= 3 + buckets && (slot - buckets).is_multiple_of(3),
+        _ => false,
+    }
+}
+
+/// The number of buckets of a map's table of this size, if it is one.
+fn buckets(table_bytes: u64, slot_bytes: u64) -> Option<u64> {
+    // Shape and length go before the slots.
+    let slots = table_bytes.checked_sub(2 * slot_bytes)? / slot_bytes;
+    let buckets = slots.checked_sub(3)? / 7;
+    (buckets.is_power_of_two() && table_bytes == (5 + 7 * buckets) * slot_bytes).then_some(buckets)
+}
+
 /// The name of an edge whose label is no index.
 fn label(graph: &HeapGraph, edge: EdgeId) -> StringId {
     StringId(graph.columns().edge_label[edge.index()])
@@ -107,6 +142,7 @@ pub struct Link {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 enum LinkEdge {
     Index,
+    Key,
     Property,
     Named(String),
 }
@@ -116,6 +152,7 @@ impl Link {
     pub fn new(graph: &HeapGraph, edge: EdgeShape, node: NodeId) -> Self {
         let edge = match edge {
             EdgeShape::Index => LinkEdge::Index,
+            EdgeShape::Key => LinkEdge::Key,
             EdgeShape::Property => LinkEdge::Property,
             EdgeShape::Named(name) => LinkEdge::Named(graph.strings().get(name).into_owned()),
         };
@@ -130,7 +167,7 @@ impl Link {
     /// The edge's name, `[*]` for any of many.
     pub fn edge_word(&self) -> &str {
         match &self.edge {
-            LinkEdge::Index | LinkEdge::Property => "[*]",
+            LinkEdge::Index | LinkEdge::Key | LinkEdge::Property => "[*]",
             LinkEdge::Named(name) => name,
         }
     }
@@ -140,7 +177,7 @@ impl Link {
         for edge in graph.edges(node) {
             let target = graph.target(edge);
             if main_kind(graph.kind(target)) == self.kind
-                && self.edge_matches(graph, edge)
+                && self.edge_matches(graph, node, edge)
                 && self.class_matches(graph, target)
             {
                 found.push(target);
@@ -148,18 +185,20 @@ impl Link {
         }
     }
 
-    fn edge_matches(&self, graph: &HeapGraph, edge: EdgeId) -> bool {
+    /// Whether it stands for any of many.
+    pub fn is_repeated(&self) -> bool {
+        !matches!(self.edge, LinkEdge::Named(_))
+    }
+
+    fn edge_matches(&self, graph: &HeapGraph, node: NodeId, edge: EdgeId) -> bool {
         let kind = graph.edge_kind(edge);
         match &self.edge {
             _ if matches!(kind, EdgeKind::Weak | EdgeKind::Shortcut) => false,
             LinkEdge::Index => {
-                kind.has_index_label()
-                    || kind == EdgeKind::Internal
-                        && graph
-                            .strings()
-                            .raw(label(graph, edge))
-                            .is_some_and(|raw| raw.first().is_some_and(u8::is_ascii_digit))
+                (kind.has_index_label() || kind == EdgeKind::Internal && is_numbered(graph, edge))
+                    && !is_map_key(graph, node, edge)
             }
+            LinkEdge::Key => is_map_key(graph, node, edge),
             LinkEdge::Property => is_map_entry(graph, edge),
             LinkEdge::Named(name) => {
                 !kind.has_index_label() && graph.strings().is(label(graph, edge), name)
@@ -179,6 +218,11 @@ impl Link {
                 kind => class_part(kind, &graph.strings().get(name)) == self.class,
             }
     }
+}
+
+fn is_numbered(graph: &HeapGraph, edge: EdgeId) -> bool {
+    let raw = graph.strings().raw(label(graph, edge));
+    raw.is_some_and(|raw| raw.first().is_some_and(u8::is_ascii_digit))
 }
 
 /// The nodes at the end of several steps from `node`, each once.
@@ -214,7 +258,8 @@ mod tests {
     fn follows_indexes_entries_and_names_but_no_prototype() {
         let mut builder = GraphBuilder::new(SnapshotFormat::V8);
         let map = builder.node(NodeKind::Object, "Object", 1, 0);
-        let target = |builder: &mut GraphBuilder, id| builder.node(NodeKind::Object, "Object", id, 0);
+        let target =
+            |builder: &mut GraphBuilder, id| builder.node(NodeKind::Object, "Object", id, 0);
         let prototype = target(&mut builder, 3);
         let value = target(&mut builder, 5);
         let element = target(&mut builder, 7);
@@ -228,6 +273,32 @@ mod tests {
         assert_eq!(follow(EdgeShape::Property), [value]);
         assert_eq!(follow(EdgeShape::Index), [element]);
         assert_eq!(follow(EdgeShape::Named(number(&graph, "key"))), [value]);
+    }
+
+    #[test]
+    fn keys_are_told_from_values_by_the_size_of_the_table() {
+        let mut builder = GraphBuilder::new(SnapshotFormat::V8);
+        let text = builder.node(NodeKind::String, "text", 1, 0);
+        let large = builder.node(NodeKind::Array, "", 3, 57_384);
+        let compressed = builder.node(NodeKind::Array, "", 5, 4 * (5 + 7 * 2));
+        let other = builder.node(NodeKind::Array, "", 7, 57_392);
+        for (table, slots) in [
+            (large, ["1027", "1028", "1030", "1031"]),
+            (compressed, ["5", "6", "8", "9"]),
+            (other, ["1027", "1028", "1030", "1031"]),
+        ] {
+            for slot in slots {
+                builder.named_edge(table, EdgeKind::Internal, slot, text);
+            }
+        }
+        let graph = builder.finish().unwrap();
+        let keys = |table| -> Vec<bool> {
+            let edges = graph.edges(table);
+            edges.map(|edge| is_map_key(&graph, table, edge)).collect()
+        };
+        assert_eq!(keys(large), [true, false, true, false]);
+        assert_eq!(keys(compressed), [true, false, true, false]);
+        assert_eq!(keys(other), [false; 4]);
     }
 
     #[test]
@@ -254,8 +325,7 @@ mod tests {
             })
             .collect();
         let graph = builder.finish().unwrap();
-        let follow =
-            |node| follow_all(&graph, &[Link::new(&graph, EdgeShape::Index, node)], list);
+        let follow = |node| follow_all(&graph, &[Link::new(&graph, EdgeShape::Index, node)], list);
         assert_eq!(follow(ids[0]), ids[..2]);
         assert_eq!(follow(ids[2]), ids[2..5]);
         assert_eq!(follow(ids[5]), ids[5..6]);

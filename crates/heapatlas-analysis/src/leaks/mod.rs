@@ -95,6 +95,13 @@ struct Finding {
     items: Vec<NodeId>,
 }
 
+/// What was counted: the figures in each snapshot, the nodes of the last.
+#[derive(Clone, Default)]
+struct Measured {
+    growth: Vec<GrowthPoint>,
+    items: Vec<NodeId>,
+}
+
 /// In this order: those that can say most about a thing look first.
 const DETECTORS: [&dyn Detector; 5] = [
     &growing_containers::GrowingContainers,

@@ -4,6 +4,7 @@
 use heapatlas_model::{EdgeId, EdgeKind, NodeId, NodeKind, StringId};
 use rustc_hash::FxHashMap;
 
+use super::links::is_map_key;
 use crate::paths::{PathTree, bare_label, is_number, node_word};
 use crate::{ClassId, Heap, PathStep};
 
@@ -16,6 +17,8 @@ pub struct ShapeId(pub u32);
 pub enum EdgeShape {
     /// One of many by a number: an element, an entry of a table.
     Index,
+    /// The key of an entry of a map.
+    Key,
     /// One of many by a name: a property of an object that is used as a map.
     Property,
     /// A name.
@@ -108,7 +111,13 @@ impl<'h> Shapes<'h> {
         let name = StringId(graph.columns().edge_label[edge.index()]);
         match graph.edge_kind(edge) {
             EdgeKind::Element | EdgeKind::Hidden => EdgeShape::Index,
-            EdgeKind::Internal if is_number(&graph.strings().get(name)) => EdgeShape::Index,
+            EdgeKind::Internal if is_number(&graph.strings().get(name)) => {
+                if is_map_key(graph, graph.source(edge), edge) {
+                    EdgeShape::Key
+                } else {
+                    EdgeShape::Index
+                }
+            }
             EdgeKind::Internal => EdgeShape::Named(self.without_number(name)),
             EdgeKind::Property => {
                 let holder = self.paths.parent(target).filter(|parent| parent.1 == edge);
@@ -225,7 +234,7 @@ impl<'h> Shapes<'h> {
         while let Some(id) = at {
             let shape = &self.shapes[id.0 as usize];
             let edge = shape.step.edge.map(|edge| match edge {
-                EdgeShape::Index | EdgeShape::Property => "[*]".to_owned(),
+                EdgeShape::Index | EdgeShape::Key | EdgeShape::Property => "[*]".to_owned(),
                 EdgeShape::Named(name) => bare_label(&graph.strings().get(name)).to_owned(),
             });
             let mut node = node_word(self.heap, shape.example);

@@ -50,7 +50,8 @@ fn step_in_words(before: &str, edge: &str, node: &str) -> String {
     if edge.starts_with('[') {
         return format!(" -> {edge} {}", node_in_words(node));
     }
-    let is_plumbing = matches!(node, "(array)" | "(system)" | "(object elements)") || is_context(node);
+    let is_plumbing =
+        matches!(node, "(array)" | "(system)" | "(object elements)") || is_context(node);
     if is_plumbing {
         return format!(" -> {edge}");
     }
@@ -141,11 +142,22 @@ mod tests {
     #[test]
     fn variables_of_functions() {
         check(
-            &["run()", "context|system / Context", "previous|system / Context", "queue|Array", "[*]|Job"],
+            &[
+                "run()",
+                "context|system / Context",
+                "previous|system / Context",
+                "queue|Array",
+                "[*]|Job",
+            ],
             "run() variable queue (Array) -> [*] Job",
         );
         check(
-            &["global", "start|start()", "context|system / Context", "last|link() …"],
+            &[
+                "global",
+                "start|start()",
+                "context|system / Context",
+                "last|link() …",
+            ],
             "global.start() variable last (link() …)",
         );
         check(&["run()", "context|system / Context"], "run() -> context");
