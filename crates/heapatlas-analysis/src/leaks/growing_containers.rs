@@ -146,8 +146,8 @@ impl<'s, 'h> Search<'s, 'h> {
     }
 
     /// Looks at what `node` refers to: new objects that stayed are items; stores, and new
-    /// containers that replaced older ones, are looked through. An array shows its elements twice,
-    /// by itself and in its store, so the items come first.
+    /// containers that replaced older ones, are looked through. What can be reached directly and by way of a
+    /// store counts as reached directly.
     fn descend(
         &mut self,
         holder: NodeId,

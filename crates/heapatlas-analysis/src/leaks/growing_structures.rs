@@ -30,34 +30,54 @@ impl Detector for GrowingStructures {
     }
 
     fn find(&self, series: &Series<'_>, found: &[Finding]) -> Vec<Finding> {
-        let last = series.heaps.len() - 1;
         let mut explained = NodeSet::new(series.last().graph().node_count());
         let items = found.iter().flat_map(|finding| &finding.items);
-        items.for_each(|&item| {
+        for &item in items {
             explained.insert(item);
-        });
-        let mut findings: Vec<Finding> = Vec::new();
-        let mut anchors = Vec::new();
+        }
+        let mut structures = Vec::new();
         for boundary in &series.boundaries {
-            for structure in measured(series, groups(series, boundary, &explained)) {
-                let is_part = anchors
-                    .iter()
-                    .any(|&anchor| series.is_below(last, structure.group.anchor, anchor));
-                if is_part || !Series::grows(&structure.growth) {
+            let groups = groups(series, boundary, &explained);
+            let grown = measured(series, groups)
+                .into_iter()
+                .filter(|structure| Series::grows(&structure.growth));
+            for structure in grown {
+                if is_part_of_known(series, &structure, &structures, &explained) {
                     continue;
                 }
-                anchors.push(structure.group.anchor);
                 for &item in &structure.items {
                     explained.insert(item);
                 }
-                findings.push(Finding {
-                    suspect: suspect(series, self.name(), &structure),
-                    items: structure.items,
-                });
+                structures.push(structure);
             }
         }
-        findings
+        structures
+            .into_iter()
+            .map(|structure| Finding {
+                suspect: suspect(series, self.name(), &structure),
+                items: structure.items,
+            })
+            .collect()
     }
+}
+
+/// Whether a structure hangs where another does, or most of it on the parts of others.
+fn is_part_of_known(
+    series: &Series<'_>,
+    structure: &Structure,
+    known: &[Structure],
+    explained: &NodeSet,
+) -> bool {
+    let group = &structure.group;
+    let last = series.heaps.len() - 1;
+    let hangs_there = |other: &Structure| series.is_below(last, group.anchor, other.group.anchor);
+    if known.is_empty() || known.iter().any(hangs_there) {
+        return !known.is_empty();
+    }
+    let mut below = Below::new(explained);
+    let parts = group.new.iter();
+    let parts = parts.filter(|&&node| below.contains(series, node)).count();
+    parts * 2 > group.new.len()
 }
 
 /// New objects of one class, and what they all hang on.
@@ -114,9 +134,13 @@ fn groups(series: &Series<'_>, boundary: &Boundary, explained: &NodeSet) -> Vec<
 /// What a group retains, for ranking. The parts of a structure retain much the same; a class of
 /// the program says more about it than one of the language.
 fn telling_bytes(heap: &Heap, group: &Group) -> u64 {
-    let name = heap.class(group.class).name.as_str();
-    let is_plain = matches!(name, "Object" | "Array" | "Map" | "Set" | "Promise");
-    group.bytes >> u32::from(is_plain)
+    group.bytes >> u32::from(is_plain(heap, group.class))
+}
+
+/// Whether a class is one of the language, of which a program has many that have nothing in common.
+fn is_plain(heap: &Heap, class: ClassId) -> bool {
+    let name = heap.class(class).name.as_str();
+    matches!(name, "Object" | "Array" | "Map" | "Set" | "Promise")
 }
 
 /// The nearest old object that nearly all of these hang on.
@@ -147,10 +171,14 @@ fn anchor(series: &Series<'_>, boundary: &Boundary, nodes: &[NodeId]) -> Option<
 }
 
 /// Where a structure has grown at one of its ends, the nearest old object is a part of it: goes up
-/// to the first, which others of its class are steps away from.
+/// to the first part.
 fn top_of_kind(series: &Series<'_>, boundary: &Boundary, anchor: NodeId, class: ClassId) -> NodeId {
     let heap = series.last();
     let (mut top, mut at, mut others) = (anchor, anchor, 0);
+    // Plain objects in plain objects need not be parts of one thing.
+    if is_plain(heap, class) && heap.class_of(anchor) != class {
+        return anchor;
+    }
     while others < LONGEST_STEP && heap.dominator(at) != at {
         at = heap.dominator(at);
         others += 1;

@@ -206,6 +206,8 @@ impl<'h> Shapes<'h> {
         id
     }
 
+    /// Where the steps that end in `step` repeat the ones before them, the shape before the
+    /// repetition.
     fn fold(&self, shape: ShapeId, step: Step) -> Option<ShapeId> {
         let mut tail = vec![(None, step)];
         let mut at = Some(shape);
@@ -250,5 +252,87 @@ impl<'h> Shapes<'h> {
             steps[0].edge = None;
         }
         steps
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use heapatlas_model::{GraphBuilder, SnapshotFormat};
+
+    use super::*;
+    use crate::OpenOptions;
+
+    /// A heap that is one chain: each node is held by the one before, by a property.
+    fn chain(nodes: &[(&str, &str)]) -> Heap {
+        let mut builder = GraphBuilder::new(SnapshotFormat::V8);
+        let mut before = builder.node(NodeKind::Synthetic, "", 1, 0);
+        for (id, (edge, class)) in (3..).step_by(2).zip(nodes) {
+            let node = builder.node(NodeKind::Object, class, id, 8);
+            builder.named_edge(before, EdgeKind::Property, edge, node);
+            before = node;
+        }
+        Heap::open(builder.finish().unwrap(), OpenOptions::default())
+    }
+
+    /// The shape of the path to the last node.
+    #[track_caller]
+    fn check(nodes: &[(&str, &str)], expected: &str) {
+        let heap = chain(nodes);
+        let paths = PathTree::new(&heap);
+        let mut shapes = Shapes::new(&heap, &paths);
+        let shape = shapes.of(NodeId(nodes.len() as u32));
+        let steps: Vec<String> = shapes
+            .steps(shape)
+            .into_iter()
+            .map(|step| match step.edge {
+                Some(edge) => format!("{edge} {}", step.node),
+                None => step.node,
+            })
+            .collect();
+        assert_eq!(steps.join(", "), expected);
+    }
+
+    #[test]
+    fn steps_that_repeat_are_folded() {
+        let entry = ("next", "Entry");
+        check(&[("g", "G"), entry], "G, next Entry");
+        check(&[("g", "G"), entry, entry], "G, next Entry …");
+        check(&[("g", "G"), entry, entry, entry, entry], "G, next Entry …");
+        check(
+            &[("g", "G"), entry, entry, entry, ("value", "Value")],
+            "G, next Entry …, value Value",
+        );
+    }
+
+    #[test]
+    fn cycles_of_several_steps_are_folded() {
+        let (down, link) = (("down", "Box"), ("link", "Lid"));
+        check(
+            &[("g", "G"), down, link, down],
+            "G, down Box, link Lid, down Box",
+        );
+        check(
+            &[("g", "G"), down, link, down, link],
+            "G, down Box, link Lid …",
+        );
+        check(
+            &[("g", "G"), down, link, down, link, down, link],
+            "G, down Box, link Lid …",
+        );
+    }
+
+    #[test]
+    fn steps_that_differ_are_not_folded() {
+        check(
+            &[("g", "G"), ("left", "T"), ("right", "T"), ("left", "T")],
+            "G, left T, right T, left T",
+        );
+        check(&[("g", "G"), ("a", "T"), ("a", "U")], "G, a T, a U");
+    }
+
+    #[test]
+    fn long_lists_have_short_shapes() {
+        let nodes = vec![("next", "Entry"); 10_000];
+        check(&nodes, "Entry, next Entry …");
     }
 }

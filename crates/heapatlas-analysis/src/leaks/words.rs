@@ -17,9 +17,9 @@ pub fn path_in_words(path: &[PathStep]) -> String {
         let is_last = index + 1 == path.len();
         match &step.edge {
             Some(edge) if !words.is_empty() => {
-                let before = &path[index - 1].node;
-                if is_last || !is_left_out(edge, &step.node) {
-                    words.push_str(&step_in_words(before, edge, &step.node));
+                let is_variable = is_context(&path[index - 1]);
+                if is_last || !is_left_out(step) {
+                    words.push_str(&step_in_words(is_variable, edge, &step.node));
                 }
             }
             _ => words.push_str(&node_in_words(&step.node)),
@@ -36,26 +36,31 @@ fn first_step(path: &[PathStep]) -> usize {
     contexts.map_or(0, |context| (context + 1).min(path.len() - 1))
 }
 
-fn is_left_out(edge: &str, node: &str) -> bool {
-    let is_closure_context = is_context(node) && matches!(edge, "context" | "previous");
-    let is_native_vector = node.contains("::") && node.contains('<');
-    is_closure_context || is_native_vector
+fn is_left_out(step: &PathStep) -> bool {
+    let is_native_vector = step.node.contains("::") && step.node.contains('<');
+    is_native_vector || is_context(step) && is_scope_edge(step)
 }
 
-fn is_context(node: &str) -> bool {
-    node.starts_with("system / Context")
+/// What a function closes over: an object in its own right in Node 20 and later, before that one
+/// of many nameless ones of the engine.
+fn is_context(step: &PathStep) -> bool {
+    step.node.starts_with("system / Context") || step.node == "(system)" && is_scope_edge(step)
 }
 
-fn step_in_words(before: &str, edge: &str, node: &str) -> String {
-    if edge.starts_with('[') {
+/// Whether an edge leads from a function to its context, or from there to the one around it.
+fn is_scope_edge(step: &PathStep) -> bool {
+    matches!(step.edge.as_deref(), Some("context" | "previous"))
+}
+
+fn step_in_words(is_variable: bool, edge: &str, node: &str) -> String {
+    if edge.starts_with('[') || edge == "…" {
         return format!(" -> {edge} {}", node_in_words(node));
     }
-    let is_plumbing =
-        matches!(node, "(array)" | "(system)" | "(object elements)") || is_context(node);
-    if is_plumbing {
+    let is_plumbing = matches!(node, "(array)" | "(system)" | "(object elements)");
+    if is_plumbing || node.starts_with("system / ") {
         return format!(" -> {edge}");
     }
-    let lead = if is_context(before) {
+    let lead = if is_variable {
         " variable "
     } else if is_identifier(edge) {
         "."
