@@ -135,6 +135,15 @@ fn open_all(
     all.map(|input| open(programs, input, rounds)).collect()
 }
 
+/// The largest files take some programs a minute: they are opened twice at most.
+fn rounds_for(input: &Input, rounds: usize) -> usize {
+    if input.megabytes() > 1000.0 {
+        rounds.min(2)
+    } else {
+        rounds
+    }
+}
+
 fn open(programs: &Programs<'_>, input: &Input, rounds: usize) -> anyhow::Result<Opened> {
     steps::announce(&format!("{} ({:.0} MB)", input.title, input.megabytes()));
     read_into_page_cache(&input.path)?;
@@ -142,12 +151,12 @@ fn open(programs: &Programs<'_>, input: &Input, rounds: usize) -> anyhow::Result
         .map(|contender| (contender, Runs::default()))
         .into();
     let (mut ours, mut theirs) = (None, None);
-    for round in 1..=rounds {
+    for round in 1..=rounds_for(input, rounds) {
         for (contender, runs) in &mut runs {
             if runs.failure.is_some() {
                 continue;
             }
-            let run = measure::measure(&mut programs.open(*contender, &input.path))?;
+            let run = measure::measure_json(&mut programs.open(*contender, &input.path))?;
             print_run(round, contender.title(), &run);
             runs.add(&run);
             match contender {
@@ -173,13 +182,13 @@ fn compare(programs: &Programs<'_>, series: &[Input], rounds: usize) -> anyhow::
     let mut compared = Compared::default();
     for round in 1..=rounds {
         let mut heapatlas = programs.heapatlas(&["compare", "--json"]);
-        let run = measure::measure(heapatlas.arg(base).arg(current))?;
+        let run = measure::measure_json(heapatlas.arg(base).arg(current))?;
         print_run(round, "heapatlas compare", &run);
         match contenders::heapatlas_phase_cpu_ms(&run.stderr, "compare") {
             Some(cpu_ms) => compared.heapatlas_seconds.push(cpu_ms / 1e3),
             None => compared.failures.push(failure_text("heapatlas", &run)),
         }
-        let run = measure::measure(programs.devtools().arg(base).arg(current))?;
+        let run = measure::measure_json(programs.devtools().arg(base).arg(current))?;
         print_run(round, "DevTools compare", &run);
         match devtools_comparison(&run) {
             Some((seconds, million_nodes)) => {
@@ -217,7 +226,7 @@ fn leaks(programs: &Programs<'_>, series: &[Input], rounds: usize) -> anyhow::Re
     let mut runs = Runs::default();
     for round in 1..=rounds {
         let mut command = programs.heapatlas(&["leaks", "--json"]);
-        let run = measure::measure(command.args(series.iter().map(|input| &input.path)))?;
+        let run = measure::measure_json(command.args(series.iter().map(|input| &input.path)))?;
         print_run(round, "heapatlas leaks", &run);
         runs.add(&run);
     }

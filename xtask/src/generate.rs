@@ -37,19 +37,19 @@ pub enum Shape {
 pub struct Options {
     /// About how many nodes to make, before growth
     #[arg(long, default_value_t = 1_000_000)]
-    pub nodes: usize,
+    nodes: usize,
     /// Another seed gives another heap
     #[arg(long, default_value_t = 1)]
-    pub seed: u64,
+    seed: u64,
     #[arg(long, value_enum, default_value = "node24")]
-    pub shape: Shape,
+    shape: Shape,
     /// The same heap later: PCT percent more objects have leaked, all else has kept its id but for
     /// one percent of short-lived objects
     #[arg(long, value_name = "PCT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=100))]
-    pub grow: u32,
+    grow: u32,
     /// The file to write
     #[arg(short, long, value_name = "FILE")]
-    pub output: PathBuf,
+    output: PathBuf,
 }
 
 pub fn generate_snapshot(options: &Options) -> anyhow::Result<()> {

@@ -1,6 +1,10 @@
 //! Repository chores: `cargo xtask CHORE`.
 
-#![allow(clippy::print_stdout, reason = "telling how a chore goes is its job")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "telling how a chore goes is its job"
+)]
 
 mod bench;
 mod generate;
@@ -9,6 +13,8 @@ mod layering;
 mod peers;
 mod steps;
 mod test_all;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -30,8 +36,18 @@ enum Chore {
     GenerateSnapshot(generate::Options),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Xtask::parse().chore {
+fn main() -> ExitCode {
+    match run(Xtask::parse().chore) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(chore: Chore) -> anyhow::Result<()> {
+    match chore {
         Chore::Test => test_all::test_all(),
         Chore::Bench(suite) => bench::bench(&suite),
         Chore::GenerateSnapshot(options) => generate::generate_snapshot(&options),

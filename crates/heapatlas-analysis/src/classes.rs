@@ -1,7 +1,5 @@
 //! Which class each node belongs to.
 
-use std::cmp::Reverse;
-
 use heapatlas_model::{HeapGraph, Location, NodeId, NodeKind, StringId};
 use rustc_hash::FxHashMap;
 
@@ -305,18 +303,23 @@ impl Rule {
 /// The source positions of objects, in the order of the nodes. The last one counts where the
 /// file gives several for one object.
 fn object_locations(graph: &HeapGraph) -> Vec<&Location> {
-    let mut locations: Vec<&Location> = graph
-        .locations()
-        .iter()
-        .filter(|location| graph.kind(location.node) == NodeKind::Object)
+    let locations = graph.locations();
+    // Node and row in one number: sorting those moves no locations and follows no references.
+    let mut keys: Vec<u64> = (0_u64..)
+        .zip(locations)
+        .filter(|(_, location)| graph.kind(location.node) == NodeKind::Object)
+        .map(|(row, location)| u64::from(location.node.0) << 32 | row)
         .collect();
-    // Backwards, the last one of a node is the first, which is the one that stays. Writers list
-    // them in order or nearly so; the sort is stable and quick on that.
-    locations.reverse();
-    locations.sort_by_key(|location| Reverse(location.node));
-    locations.dedup_by_key(|location| location.node);
-    locations.reverse();
-    locations
+    keys.sort_unstable();
+    let mut kept: Vec<&Location> = Vec::with_capacity(keys.len());
+    for key in keys {
+        let location = &locations[(key & u64::from(u32::MAX)) as usize];
+        match kept.last_mut() {
+            Some(last) if last.node == location.node => *last = location,
+            _ => kept.push(location),
+        }
+    }
+    kept
 }
 
 #[cfg(test)]

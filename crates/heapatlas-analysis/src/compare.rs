@@ -7,10 +7,12 @@ use heapatlas_model::NodeId;
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
-use crate::Heap;
 use crate::classes::Classes;
 use crate::interfaces::Interfaces;
+use crate::leaks::shapes::{ShapeId, Shapes};
+use crate::paths::PathTree;
 use crate::summary::class_figures;
+use crate::{Heap, path_in_words};
 
 /// Two snapshots compared, class by class.
 #[derive(Clone, PartialEq, Debug)]
@@ -201,12 +203,11 @@ impl<'h> Side<'h> {
         }
     }
 
-    fn of_class(&self, class: usize) -> &[Object] {
-        &self.objects[self.first[class]..self.first[class + 1]]
-    }
-
-    fn bytes(&self, object: Object) -> u64 {
-        self.heap.shallow_bytes(object.1)
+    /// The objects of a class by its row, none where there is no such class.
+    fn of_class(&self, class: Option<usize>) -> &[Object] {
+        class.map_or(&[], |class| {
+            &self.objects[self.first[class]..self.first[class + 1]]
+        })
     }
 
     fn class_by_key(&self) -> FxHashMap<&'h str, usize> {
@@ -231,49 +232,79 @@ fn sort_ranges(objects: &mut [Object], first: &[usize]) {
 }
 
 fn compare_sides(base: &Side<'_>, current: &Side<'_>, options: CompareOptions) -> Comparison {
-    let in_base = base.class_by_key();
-    let in_current = current.class_by_key();
-    let _ = options;
-    let mut classes = Vec::new();
-    for (at, class) in current.classes.table.iter().enumerate() {
-        let before = in_base.get(class.key.as_str());
-        let before = before.map_or(&[][..], |&before| base.of_class(before));
-        let change = merge(base, before, current, current.of_class(at));
-        classes.push((class, change));
-    }
-    for (at, class) in base.classes.table.iter().enumerate() {
-        if !in_current.contains_key(class.key.as_str()) {
-            classes.push((class, merge(base, base.of_class(at), current, &[])));
-        }
-    }
-    classes.retain(|(_, change)| change.new > 0 || change.deleted > 0);
-    classes.sort_by_key(|(class, change)| {
-        let largest = (change.allocated_bytes, change.delta_bytes());
-        (Reverse(largest), &class.name, &class.key)
-    });
+    let mut classes = changed_classes(base, current);
     let mut totals = Change::default();
-    for (_, change) in &classes {
-        totals.add(*change);
+    for class in &classes {
+        totals.add(class.change);
     }
-    Comparison {
-        totals,
-        classes: classes
-            .into_iter()
-            .map(|(class, change)| ClassChange {
-                name: class.name.clone(),
-                key: class.key.clone(),
-                change,
-                paths: Vec::new(),
-            })
-            .collect(),
+    if options.paths > 0 && current.heap.has_tree() {
+        add_paths(base, current, options.paths, &mut classes);
     }
+    Comparison { totals, classes }
 }
 
-/// What came and went between two lists sorted by id.
-fn merge(base: &Side<'_>, before: &[Object], current: &Side<'_>, after: &[Object]) -> Change {
+/// The classes with new or deleted objects, most allocated bytes first.
+fn changed_classes(base: &Side<'_>, current: &Side<'_>) -> Vec<ClassChange> {
+    let in_current = current.class_by_key();
+    let in_base = base.class_by_key();
+    let of_current = current.classes.table.iter().zip(0..).map(|(class, at)| {
+        let before = in_base.get(class.key.as_str()).copied();
+        (class, before, Some(at))
+    });
+    let only_in_base = base.classes.table.iter().zip(0..);
+    let only_in_base = only_in_base
+        .filter(|(class, _)| !in_current.contains_key(class.key.as_str()))
+        .map(|(class, at)| (class, Some(at), None));
+    let mut classes: Vec<ClassChange> = of_current
+        .chain(only_in_base)
+        .map(|(class, before, after)| ClassChange {
+            name: class.name.clone(),
+            key: class.key.clone(),
+            change: change(base, before, current, after),
+            paths: Vec::new(),
+        })
+        .filter(|class| class.change.new > 0 || class.change.deleted > 0)
+        .collect();
+    classes.sort_by(|one, other| order(one).cmp(&order(other)));
+    classes
+}
+
+fn order(class: &ClassChange) -> (Reverse<(u64, i64)>, &str, &str) {
+    let bytes = (class.change.allocated_bytes, class.change.delta_bytes());
+    (Reverse(bytes), &class.name, &class.key)
+}
+
+/// What came and went of a class, by its row on each side.
+fn change(
+    base: &Side<'_>,
+    before: Option<usize>,
+    current: &Side<'_>,
+    after: Option<usize>,
+) -> Change {
     let mut change = Change::default();
-    let mut before = before.iter().copied().peekable();
-    let mut after = after.iter().copied().peekable();
+    merge(base, before, current, after, |event| match event {
+        Event::Deleted(node) => change.add_deleted(base.heap.shallow_bytes(node)),
+        Event::New(node) => change.add_new(current.heap.shallow_bytes(node)),
+    });
+    change
+}
+
+/// What a merge meets: a node of the base, or one of the current heap.
+enum Event {
+    Deleted(NodeId),
+    New(NodeId),
+}
+
+/// Goes through the objects of a class on both sides, by id.
+fn merge(
+    base: &Side<'_>,
+    before: Option<usize>,
+    current: &Side<'_>,
+    after: Option<usize>,
+    mut tell: impl FnMut(Event),
+) {
+    let mut before = base.of_class(before).iter().copied().peekable();
+    let mut after = current.of_class(after).iter().copied().peekable();
     loop {
         match (before.peek().copied(), after.peek().copied()) {
             (Some(old), Some(new)) if old.0 == new.0 => {
@@ -281,20 +312,51 @@ fn merge(base: &Side<'_>, before: &[Object], current: &Side<'_>, after: &[Object
                 after.next();
                 // An id that V8 gave to something else since.
                 if base.heap.graph().kind(old.1) != current.heap.graph().kind(new.1) {
-                    change.add_deleted(base.bytes(old));
-                    change.add_new(current.bytes(new));
+                    tell(Event::Deleted(old.1));
+                    tell(Event::New(new.1));
                 }
             }
             (Some(old), new) if new.is_none_or(|new| old.0 < new.0) => {
                 before.next();
-                change.add_deleted(base.bytes(old));
+                tell(Event::Deleted(old.1));
             }
             (_, Some(new)) => {
                 after.next();
-                change.add_new(current.bytes(new));
+                tell(Event::New(new.1));
             }
-            (_, None) => return change,
+            (_, None) => return,
         }
+    }
+}
+
+/// Tells for each class by which paths its new objects are held, the commonest first.
+///
+/// Paths that differ in indexes only, or in how often they go round, are one.
+fn add_paths(base: &Side<'_>, current: &Side<'_>, limit: usize, classes: &mut [ClassChange]) {
+    let in_base = base.class_by_key();
+    let in_current = current.class_by_key();
+    let tree = PathTree::new(current.heap);
+    let mut shapes = Shapes::new(current.heap, &tree);
+    for class in classes.iter_mut().filter(|class| class.change.new > 0) {
+        let [before, after] = [&in_base, &in_current].map(|rows| rows.get(&*class.key).copied());
+        let mut counts: FxHashMap<ShapeId, u64> = FxHashMap::default();
+        merge(base, before, current, after, |event| {
+            if let Event::New(node) = event
+                && current.heap.raw_distance(node) >= 0
+            {
+                *counts.entry(shapes.of(node)).or_default() += 1;
+            }
+        });
+        let mut commonest: Vec<(ShapeId, u64)> = counts.into_iter().collect();
+        commonest.sort_unstable_by_key(|&(shape, count)| (Reverse(count), shape));
+        commonest.truncate(limit);
+        class.paths = commonest
+            .into_iter()
+            .map(|(shape, count)| PathShare {
+                path: path_in_words(&shapes.steps(shape)),
+                count,
+            })
+            .collect();
     }
 }
 
@@ -515,5 +577,42 @@ mod tests {
             .collect();
         assert_eq!(deleted, [0, 1]);
         assert_eq!(compare_series(&[], CompareOptions { paths: 0 }).steps, []);
+    }
+
+    #[test]
+    fn paths_of_new_objects_the_commonest_first() {
+        let build = |count: u64| {
+            let mut builder = GraphBuilder::new(SnapshotFormat::V8);
+            let root = builder.node(NodeKind::Synthetic, "", 1, 0);
+            let global = builder.node(NodeKind::Object, "global", 3, 8);
+            let list = builder.node(NodeKind::Object, "Array", 5, 8);
+            builder.named_edge(root, EdgeKind::Shortcut, "global", global);
+            builder.named_edge(global, EdgeKind::Property, "list", list);
+            for at in 0..count {
+                let thing = builder.node(NodeKind::Object, "Thing", 7 + 2 * at, 8);
+                if at == 1 {
+                    builder.named_edge(global, EdgeKind::Property, "last", thing);
+                } else {
+                    builder.indexed_edge(list, EdgeKind::Element, at as u32, thing);
+                }
+            }
+            builder.node(NodeKind::Object, "Thing", 1_001 + count, 8);
+            Heap::open(builder.finish().unwrap(), OpenOptions::default())
+        };
+        let comparison = compare(&build(1), &build(4), CompareOptions { paths: 5 });
+        let [class] = &comparison.classes[..] else {
+            panic!("one class: {:?}", comparison.classes);
+        };
+        // The fourth new one is out of reach.
+        assert_eq!(class.change.new, 4);
+        let paths: Vec<(&str, u64)> = class
+            .paths
+            .iter()
+            .map(|share| (share.path.as_str(), share.count))
+            .collect();
+        let in_list = "global -> list (Array) -> [*] Thing";
+        assert_eq!(paths, [(in_list, 2), ("global -> last (Thing)", 1)]);
+        let one = compare(&build(1), &build(4), CompareOptions { paths: 1 });
+        assert_eq!(one.classes[0].paths.len(), 1);
     }
 }

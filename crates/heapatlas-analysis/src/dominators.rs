@@ -25,16 +25,15 @@ pub(crate) fn find(facts: &GraphFacts<'_>, page_objects: &NodeSet) -> DominatorT
         page_objects,
         has_pages: !page_objects.is_empty(),
     };
-    let search = DepthFirst::run(&edges);
-    let incoming = Incoming::collect(&edges, &search);
     let DepthFirst {
         node,
         parent,
-        forward,
+        mut slots,
         ..
-    } = search;
-    let semi = semidominators(&parent, forward, &incoming);
-    drop(incoming);
+    } = DepthFirst::run(&edges);
+    let referrers = collect_referrers(&edges, &mut slots);
+    let semi = semidominators(&node, &parent, &slots, &referrers);
+    drop((slots, referrers));
     let dominator = nearest_common_ancestors(parent, &semi);
     DominatorTree { node, dominator }
 }
@@ -87,21 +86,28 @@ impl EssentialEdges<'_, '_> {
     }
 }
 
-/// Not yet numbered.
-const UNNUMBERED: u32 = u32::MAX;
-
 /// Numbers by depth-first search.
 struct DepthFirst {
+    /// What has a number. A bit each, since most edges lead to what was seen before.
+    reached: NodeSet,
     /// The node of each number.
     node: Vec<NodeId>,
-    /// The number of each node.
-    number: Vec<u32>,
     /// The number each number was reached from.
     parent: Vec<u32>,
-    /// The smallest number with an edge down the tree to this number, its parent included.
-    forward: Vec<u32>,
-    /// How many edges come from larger numbers, by number; shifted by one for the prefix sum.
-    incoming: Vec<u32>,
+    /// By node.
+    slots: Vec<Slot>,
+}
+
+/// What the passes over all edges ask of an edge's target. Together, since the targets lie all
+/// over the heap and each is a look into memory that no cache holds.
+#[derive(Clone, Copy, Default)]
+struct Slot {
+    /// The node's number.
+    number: u32,
+    /// The smallest number that refers to it.
+    least: u32,
+    /// How many larger numbers refer to it; later, where the list of those ends.
+    referrers: u32,
 }
 
 impl DepthFirst {
@@ -109,11 +115,10 @@ impl DepthFirst {
         let graph = edges.facts.graph;
         let nodes = graph.node_count();
         let mut search = Self {
+            reached: NodeSet::new(nodes),
             node: Vec::with_capacity(nodes),
-            number: vec![UNNUMBERED; nodes],
             parent: Vec::with_capacity(nodes),
-            forward: Vec::with_capacity(nodes),
-            incoming: vec![0; nodes + 1],
+            slots: vec![Slot::default(); nodes],
         };
         let mut stack = Vec::new();
         search.explore(edges, graph.root(), &mut stack);
@@ -123,13 +128,21 @@ impl DepthFirst {
         search
     }
 
-    fn give_number(&mut self, node: NodeId, parent: u32) -> u32 {
+    /// Gives the next number to a node that has none; `None` if it has.
+    #[inline]
+    fn reach(&mut self, node: NodeId, parent: u32) -> Option<u32> {
+        if !self.reached.insert(node) {
+            return None;
+        }
         let number = self.node.len() as u32;
-        self.number[node.index()] = number;
+        self.slots[node.index()] = Slot {
+            number,
+            least: parent,
+            referrers: 0,
+        };
         self.node.push(node);
         self.parent.push(parent);
-        self.forward.push(parent);
-        number
+        Some(number)
     }
 
     /// Numbers `start` as a child of the root, and everything it reaches that has no number yet.
@@ -140,30 +153,27 @@ impl DepthFirst {
         stack: &mut Vec<(u32, u32)>,
     ) {
         let first_edge = &edges.facts.graph.columns().first_edge;
-        let number = self.give_number(start, 0);
+        let Some(number) = self.reach(start, 0) else {
+            return;
+        };
         stack.push((number, first_edge[start.index()]));
         while let Some((from, row)) = stack.pop() {
             let node = self.node[from as usize];
             let rows = row as usize..first_edge[node.index() + 1] as usize;
             let mut child = None;
             let row = edges.visit(node, rows, |target| {
-                let to = self.number[target.index()];
-                if to == UNNUMBERED {
-                    child = Some(target);
-                    return true;
-                }
-                if to < from {
-                    self.incoming[to as usize + 1] += 1;
-                } else {
-                    let forward = &mut self.forward[to as usize];
-                    *forward = from.min(*forward);
-                }
-                false
+                let Some(number) = self.reach(target, from) else {
+                    return false;
+                };
+                let first = first_edge[target.index()];
+                // Nothing hangs below a leaf: the walk stays here.
+                let is_leaf = first == first_edge[target.index() + 1];
+                child = (!is_leaf).then_some((number, first));
+                !is_leaf
             });
             if let Some(child) = child {
                 stack.push((from, row as u32));
-                let number = self.give_number(child, from);
-                stack.push((number, first_edge[child.index()]));
+                stack.push(child);
             }
         }
     }
@@ -172,79 +182,63 @@ impl DepthFirst {
     fn attach_unreachable(&mut self, edges: &EssentialEdges<'_, '_>, stack: &mut Vec<(u32, u32)>) {
         let graph = edges.facts.graph;
         let mut has_referrer = NodeSet::new(graph.node_count());
-        for node in graph
-            .nodes()
-            .filter(|node| self.number[node.index()] == UNNUMBERED)
-        {
+        for node in graph.nodes().filter(|&node| !self.reached.contains(node)) {
             edges.visit(node, edges.facts.edge_rows(node), |target| {
                 has_referrer.insert(target);
                 false
             });
         }
-        for node in graph.nodes() {
-            if self.number[node.index()] == UNNUMBERED && !has_referrer.contains(node) {
-                self.explore(edges, node, stack);
-            }
+        for node in graph.nodes().filter(|&node| !has_referrer.contains(node)) {
+            self.explore(edges, node, stack);
         }
-        let first_alone = self.node.len();
         for node in graph.nodes() {
-            if self.number[node.index()] == UNNUMBERED {
-                self.give_number(node, 0);
-            }
-        }
-        for from in first_alone..self.node.len() {
-            let node = self.node[from];
-            edges.visit(node, edges.facts.edge_rows(node), |target| {
-                let to = self.number[target.index()];
-                // The others hang below the root by themselves, whoever refers to them.
-                if to < from as u32 {
-                    self.incoming[to as usize + 1] += 1;
-                }
-                false
-            });
+            self.reach(node, 0);
         }
     }
 }
 
-/// For each number the larger numbers that refer to it.
-struct Incoming {
-    first: Vec<u32>,
-    from: Vec<u32>,
+/// A counting sort of the edges that go to smaller numbers: for each node, in the file's order,
+/// the numbers that refer to it. Beside it, in the slots, the smallest number that refers to a
+/// node. (An edge to a larger number goes down the search tree, so only the smallest source counts.)
+///
+/// Both passes go over the edges in the file's order, from front to back.
+fn collect_referrers(edges: &EssentialEdges<'_, '_>, slots: &mut [Slot]) -> Vec<u32> {
+    for_each_edge(edges, slots, |from, target| {
+        if target.number < from {
+            target.referrers += 1;
+        } else if from < target.least {
+            target.least = from;
+        }
+    });
+    let mut sum = 0;
+    for slot in slots.iter_mut() {
+        let count = slot.referrers;
+        slot.referrers = sum;
+        sum += count;
+    }
+    let mut referrers = vec![0_u32; sum as usize];
+    for_each_edge(edges, slots, |from, target| {
+        if target.number < from {
+            referrers[target.referrers as usize] = from;
+            target.referrers += 1;
+        }
+    });
+    referrers
 }
 
-impl Incoming {
-    /// A counting sort of the edges that go to smaller numbers.
-    fn collect(edges: &EssentialEdges<'_, '_>, search: &DepthFirst) -> Self {
-        // `incoming[n + 1]` holds the count of n. After this loop `next[n + 1]` is where n begins, and
-        // filling moves it to where n ends, which is where n + 1 begins.
-        let mut next = search.incoming.clone();
-        let mut sum = 0;
-        for slot in &mut next {
-            let count = *slot;
-            *slot = sum;
-            sum += count;
-        }
-        let mut from = vec![0_u32; sum as usize];
-        for (number, &node) in search.node.iter().enumerate() {
-            let number = number as u32;
-            edges.visit(node, edges.facts.edge_rows(node), |target| {
-                let to = search.number[target.index()];
-                if to < number {
-                    let slot = &mut next[to as usize + 1];
-                    from[*slot as usize] = number;
-                    *slot += 1;
-                }
-                false
-            });
-        }
-        Self { first: next, from }
-    }
-
-    #[inline]
-    fn of(&self, number: u32) -> &[u32] {
-        let first = self.first[number as usize] as usize;
-        let end = self.first[number as usize + 1] as usize;
-        &self.from[first..end]
+/// Calls `visit` for every essential edge, with the number it comes from and its target's slot.
+#[inline(always)]
+fn for_each_edge(
+    edges: &EssentialEdges<'_, '_>,
+    slots: &mut [Slot],
+    mut visit: impl FnMut(u32, &mut Slot),
+) {
+    for node in edges.facts.graph.nodes() {
+        let from = slots[node.index()].number;
+        edges.visit(node, edges.facts.edge_rows(node), |target| {
+            visit(from, &mut slots[target.index()]);
+            false
+        });
     }
 }
 
@@ -258,18 +252,23 @@ struct Link {
 }
 
 /// The semidominator of each number, from the largest number down.
-fn semidominators(parent: &[u32], mut semi: Vec<u32>, incoming: &Incoming) -> Vec<u32> {
-    let mut links: Vec<Link> = parent
-        .iter()
-        .map(|&parent| Link {
-            ancestor: parent,
-            least: UNNUMBERED,
-        })
-        .collect();
+fn semidominators(node: &[NodeId], parent: &[u32], slots: &[Slot], referrers: &[u32]) -> Vec<u32> {
+    let unlinked = |&ancestor: &u32| Link {
+        ancestor,
+        least: u32::MAX,
+    };
+    let mut links: Vec<Link> = parent.iter().map(unlinked).collect();
+    let mut semi = vec![0; parent.len()];
     let mut path = Vec::new();
     for number in (1..parent.len() as u32).rev() {
-        let mut least = semi[number as usize];
-        for &from in incoming.of(number) {
+        let node = node[number as usize].index();
+        let first = if node == 0 {
+            0
+        } else {
+            slots[node - 1].referrers
+        };
+        let mut least = slots[node].least;
+        for &from in &referrers[first as usize..slots[node].referrers as usize] {
             least = least.min(evaluate(&mut links, from, number, &mut path));
         }
         semi[number as usize] = least;

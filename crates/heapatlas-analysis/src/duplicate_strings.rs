@@ -42,63 +42,52 @@ pub struct StringGroup {
 pub fn duplicate_strings(heap: &Heap) -> DuplicateStrings {
     let graph = heap.graph();
     let mut texts = Texts::new(graph);
-    let mut extent = Extents::new(graph);
-    let mut certain: FxHashMap<Identity, Vec<NodeId>> = FxHashMap::default();
-    let mut perhaps: FxHashMap<(TextId, u64), Vec<NodeId>> = FxHashMap::default();
+    let mut extents = Extents::new(graph);
+    let mut certain: Vec<((TextId, Option<Extent>), NodeId)> = Vec::new();
+    let mut perhaps: Vec<((TextId, u64), NodeId)> = Vec::new();
     for node in graph.nodes() {
-        if heap.shallow_bytes(node) == 0 {
+        let kind = graph.kind(node);
+        let is_string = matches!(kind, NodeKind::String | NodeKind::ConcatenatedString);
+        if !is_string || heap.shallow_bytes(node) == 0 {
             continue;
         }
-        let (text, is_whole) = match graph.kind(node) {
-            NodeKind::String => texts.of_string(graph.name(node)),
-            NodeKind::ConcatenatedString => match texts.of_unflattened(node) {
-                Some(text) => text,
-                None => continue,
-            },
-            _ => continue,
+        let Some((text, is_whole)) = texts.of_unflattened(node) else {
+            continue;
         };
         if is_whole {
-            let identity = (text, None);
-            certain.entry(identity).or_default().push(node);
-        } else if let Some(extent) = extent.of(node) {
-            certain.entry((text, Some(extent))).or_default().push(node);
+            certain.push(((text, None), node));
+        } else if let Some(extent) = extents.of(node) {
+            certain.push(((text, Some(extent)), node));
         } else {
             // Different sizes are different strings.
-            let bytes = graph.self_size_bytes(node);
-            perhaps.entry((text, bytes)).or_default().push(node);
+            perhaps.push(((text, graph.self_size_bytes(node)), node));
         }
     }
     DuplicateStrings {
-        groups: groups(
-            heap,
-            &texts,
-            certain.into_iter().map(|(key, nodes)| (key.0, nodes)),
-        ),
-        perhaps: groups(
-            heap,
-            &texts,
-            perhaps.into_iter().map(|(key, nodes)| (key.0, nodes)),
-        ),
+        groups: groups(heap, &texts, certain),
+        perhaps: groups(heap, &texts, perhaps),
     }
 }
 
-/// What makes two strings equal: the text and, where the file has only its head, the rest in
-/// as far as the file tells.
-type Identity = (TextId, Option<Extent>);
-
-fn groups(
+/// Puts together the strings that what is told of them makes equal: the text, and where the
+/// file has only its head, the rest in as far as the file tells.
+fn groups<Rest: Ord + Copy>(
     heap: &Heap,
     texts: &Texts<'_>,
-    found: impl Iterator<Item = (TextId, Vec<NodeId>)>,
+    mut found: Vec<((TextId, Rest), NodeId)>,
 ) -> Vec<StringGroup> {
+    found.sort_unstable();
     let mut groups: Vec<StringGroup> = found
-        .filter(|(_, nodes)| nodes.len() > 1)
-        .map(|(text, nodes)| StringGroup {
-            text: texts.text(text).into_owned(),
-            shallow_bytes: nodes
-                .iter()
-                .fold(0, |sum, &node| sum.saturating_add(heap.shallow_bytes(node))),
-            nodes,
+        .chunk_by(|one, other| one.0 == other.0)
+        .filter(|members| members.len() > 1)
+        .map(|members| {
+            let bytes = |&(_, node): &(_, NodeId)| heap.shallow_bytes(node);
+            let (text, _) = members[0].0;
+            StringGroup {
+                text: texts.text(text).into_owned(),
+                nodes: members.iter().map(|member| member.1).collect(),
+                shallow_bytes: members.iter().map(bytes).fold(0, u64::saturating_add),
+            }
         })
         .collect();
     groups.sort_by_key(|group| (Reverse(group.shallow_bytes), group.nodes[0]));
@@ -106,7 +95,7 @@ fn groups(
 }
 
 /// Number of a distinct text.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct TextId(u32);
 
 /// A text and whether it is all of the string, not only its head.
@@ -126,7 +115,8 @@ struct Texts<'g> {
     ids: HashTable<TextId>,
     hashes: Vec<u64>,
     sources: Vec<Source>,
-    of_name: FxHashMap<StringId, Text>,
+    /// For each string its text, once somebody asked.
+    of_name: Vec<Option<Text>>,
     of_joined: FxHashMap<NodeId, Text>,
 }
 
@@ -137,7 +127,7 @@ impl<'g> Texts<'g> {
             ids: HashTable::new(),
             hashes: Vec::new(),
             sources: Vec::new(),
-            of_name: FxHashMap::default(),
+            of_name: vec![None; graph.strings().len()],
             of_joined: FxHashMap::default(),
         }
     }
@@ -147,13 +137,16 @@ impl<'g> Texts<'g> {
     }
 
     fn of_string(&mut self, name: StringId) -> Text {
-        if let Some(&text) = self.of_name.get(&name) {
+        if let Some(&Some(text)) = self.of_name.get(name.index()) {
             return text;
         }
         let content = self.graph.strings().get(name);
         let is_whole = utf16_len(&content) != LONGEST_NAME;
         let text = (self.intern(&content, || Source::Name(name)), is_whole);
-        self.of_name.insert(name, text);
+        // A salvaged file may name strings that it lacks; those are not remembered.
+        if let Some(known) = self.of_name.get_mut(name.index()) {
+            *known = Some(text);
+        }
         text
     }
 
@@ -174,9 +167,12 @@ impl<'g> Texts<'g> {
         id
     }
 
-    /// The text of a concatenated string, `None` if one of its halves is empty: then it is only
-    /// the shell that V8 leaves behind when it flattens one.
+    /// The text of a string, `None` for a concatenated one of which one half is empty: that is
+    /// only the shell that V8 leaves behind when it flattens one.
     fn of_unflattened(&mut self, node: NodeId) -> Option<Text> {
+        if self.graph.kind(node) != NodeKind::ConcatenatedString {
+            return Some(self.of_string(self.graph.name(node)));
+        }
         self.join_below(node);
         let (first, second) = halves(self.graph, node);
         for half in [first, second].into_iter().flatten() {

@@ -42,7 +42,8 @@ pub enum Figures {
 pub struct OpenOptions {
     /// Whether an object is charged with the backing stores it alone owns (DevTools' way since 2024).
     pub owned_sizes: bool,
-    /// Whether classes of one name are one class (DevTools' way before 2024).
+    /// Whether classes of one name are one class, wherever they were defined, and plain objects
+    /// are `Object`, whatever properties they have (DevTools' way before 2024).
     pub class_by_name: bool,
     /// Which figures.
     pub figures: Figures,

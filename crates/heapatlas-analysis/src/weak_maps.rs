@@ -34,10 +34,7 @@ impl WeakMapEdges {
         };
         let mut entries: FxHashMap<String, u32> = FxHashMap::default();
         for id in (0..strings.len()).map(StringId::from_index) {
-            let is_candidate = strings
-                .raw(id)
-                .is_some_and(|raw| raw.len() >= SHORTEST && raw[0].is_ascii_digit());
-            if !is_candidate {
+            if !strings.raw(id).is_some_and(may_match) {
                 continue;
             }
             let name = strings.get(id);
@@ -61,6 +58,15 @@ impl WeakMapEdges {
         }
         self.by_name.get(&name).copied()
     }
+}
+
+/// Whether it is worth decoding a string: heaps hold millions of long ones.
+fn may_match(raw: &[u8]) -> bool {
+    let digits = raw.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    // A writer may escape the slash.
+    raw.len() >= SHORTEST
+        && digits > 0
+        && (raw[digits..].starts_with(b" / part") || raw[digits..].starts_with(b" \\/ part"))
 }
 
 /// The text after the leading number, and the table's id.

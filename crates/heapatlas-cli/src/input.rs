@@ -13,13 +13,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
 use heapatlas_analysis::{Heap, OpenOptions};
+use heapatlas_formats::detect::{FileFormat, HEAD_BYTES as DETECTED_BYTES, detect};
 use heapatlas_formats::v8::{self, Problem, ReadError, ReadOptions, Snapshot, Warning};
 use heapatlas_model::{ByteSource, HeapGraph};
 use rayon::prelude::*;
 
 use crate::console::Console;
 use crate::exit::Hint;
-use crate::file_format::{FileFormat, detect};
 use crate::mapping::MappedFile;
 use crate::progress::FileProgress;
 use crate::unpack::{Compression, HEAD_BYTES, unpack};
@@ -237,26 +237,32 @@ fn cannot_open(path: &Path, error: io::Error) -> anyhow::Error {
     }
 }
 
-/// Files that are something else by their first bytes.
+/// Files that are something we know, and not a snapshot we can read.
 fn refuse_other_formats(bytes: &[u8]) -> anyhow::Result<()> {
-    let (what, hint) = match detect(bytes) {
-        FileFormat::V8Snapshot => return Ok(()),
-        FileFormat::V8SamplingProfile => (
-            "a V8 sampling profile, which counts allocations and holds no objects",
-            "take a heap snapshot instead (`v8.writeHeapSnapshot()`); \
-             the Memory panel of Chrome DevTools opens sampling profiles",
-        ),
-        FileFormat::DartSnapshot => (
-            "a Dart heap snapshot, which this version cannot read",
-            READABLE_HINT,
-        ),
-        FileFormat::Elf => ("an executable or a core dump", READABLE_HINT),
-        FileFormat::Compressed => (
-            "a compressed file within a compressed file",
-            "unpack it once, for example with `gzip -d` or `zstd -d`",
-        ),
+    let format = detect(&bytes[..bytes.len().min(DETECTED_BYTES)]);
+    let hint = match format {
+        // What nobody knows is for the reader to refuse: it says what it missed and where.
+        FileFormat::V8Snapshot
+        | FileFormat::Empty
+        | FileFormat::OtherJson { .. }
+        | FileFormat::Unknown { .. } => return Ok(()),
+        FileFormat::V8SamplingProfile => {
+            "it counts allocations and holds no objects: take a heap snapshot instead \
+             (`v8.writeHeapSnapshot()`), or open it in the Memory panel of Chrome DevTools"
+        }
+        FileFormat::Gzip | FileFormat::Zstd => {
+            "it is packed twice: unpack it once, for example with `gzip -d` or `zstd -d`"
+        }
+        FileFormat::Pprof => "`go tool pprof` opens it",
+        FileFormat::Heaptrack => "`heaptrack_print` and `heaptrack_gui` open it",
+        FileFormat::Dhat => "DHAT's viewer, `dh_view.html`, opens it",
+        _ => READABLE_HINT,
     };
-    Err(anyhow!("file at byte 0: this is {what}").hint([hint]))
+    let refusal = anyhow!(
+        "file at byte 0: this is {}, which is not read yet",
+        format.describe()
+    );
+    Err(refusal.hint([hint]))
 }
 
 fn read_error_hints(error: &ReadError, salvages: bool) -> Vec<String> {

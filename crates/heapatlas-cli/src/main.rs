@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`args`] (the command line), [`commands`] (one file a verb), [`input`] (from a
 //! path to a heap), [`render`] (text and JSON), [`exit`] (codes, errors, hints). Below them:
-//! [`unpack`], [`mapping`], [`console`], [`progress`], [`timing`], [`env_vars`].
+//! [`unpack`], [`mapping`], [`output_file`], [`console`], [`progress`], [`timing`], [`env_vars`].
 //!
 //! **Invariant:** no algorithm lives here; verbs ask `heapatlas_analysis` and show the answer.
 //! **Invariant:** unsafe code stands in [`mapping`] only.
@@ -14,7 +14,6 @@ mod commands;
 mod console;
 mod env_vars;
 mod exit;
-mod file_format;
 mod input;
 #[allow(unsafe_code)]
 mod mapping;

@@ -120,10 +120,7 @@ impl Buffer {
             .len()
             .checked_mul(2)
             .ok_or(io::ErrorKind::OutOfMemory)?;
-        resize(&mut self.map, capacity)?;
-        #[cfg(target_os = "linux")]
-        let _ = self.map.advise(memmap2::Advice::HugePage);
-        Ok(())
+        resize(&mut self.map, capacity)
     }
 }
 

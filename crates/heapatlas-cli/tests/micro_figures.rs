@@ -146,3 +146,49 @@ fn detachedness(state: &Value) -> Value {
         _ => Value::Null,
     }
 }
+
+/// What was recorded while the objects were allocated.
+#[test]
+fn timeline() {
+    let case = "m09-trace";
+    let summary = run(["summary", "--json", "--details", &input(case)]).json();
+    let samples = rows(&summary["samples"]);
+    let column = |name: &str| {
+        samples
+            .iter()
+            .map(|sample| sample[name].clone())
+            .collect::<Vec<_>>()
+    };
+    let expected = expected(case);
+    assert_eq!(json!(column("live_bytes")), expected["samples"]["sizes"]);
+    assert_eq!(
+        json!(column("last_object_id")),
+        expected["samples"]["lastAssignedIds"]
+    );
+    let milliseconds = rows(&expected["samples"]["timestamps"]).iter();
+    let microseconds: Vec<f64> = milliseconds
+        .map(|time| time.as_f64().unwrap() * 1e3)
+        .collect();
+    let ours = column("timestamp_us");
+    assert_eq!(
+        ours.iter()
+            .map(|time| time.as_f64().unwrap())
+            .collect::<Vec<_>>(),
+        microseconds
+    );
+    let [site] = rows(&summary["allocation_sites"]) else {
+        panic!("one site")
+    };
+    let top = &expected["allocationTops"][0];
+    let pairs = [
+        ("function", "name"),
+        ("script", "scriptName"),
+        ("blocks", "count"),
+        ("bytes", "size"),
+        ("live_blocks", "liveCount"),
+        ("live_bytes", "liveSize"),
+    ];
+    for (ours, theirs) in pairs {
+        assert_eq!(site[ours], top[theirs], "{ours}");
+    }
+}

@@ -414,14 +414,11 @@ fn check_ranges(columns: &GraphColumns) -> Result<(), GraphError> {
             columns.edge_types.len() as u64,
         )?;
     }
-    // One pass without branches; which row it is matters only when there is one.
-    if columns
-        .edge_target
-        .iter()
-        .map(|target| target.0)
-        .max()
-        .is_some_and(|t| u64::from(t) >= nodes)
-    {
+    // Without branches and in 32 bits, so that several are compared at a time; which row it is
+    // matters only if there is one.
+    let limit = u32::try_from(nodes).unwrap_or(u32::MAX);
+    let in_range = |targets: &[NodeId]| targets.iter().fold(true, |ok, t| ok & (t.0 < limit));
+    if !columns.edge_target.chunks(4096).all(in_range) {
         check_below(
             "edge_target",
             columns.edge_target.iter().map(|t| u64::from(t.0)),

@@ -140,14 +140,21 @@ impl StringTable {
 
     /// Whether a string has this text.
     pub fn is(&self, id: StringId, text: &str) -> bool {
-        match self.raw(id) {
-            Some(raw) if raw == text.as_bytes() => {
-                self.encoding == StringEncoding::Utf8 || !raw.contains(&b'\\')
-            }
-            Some(raw) if self.encoding == StringEncoding::Json && raw.contains(&b'\\') => {
-                decode_json(raw) == text
-            }
-            _ => false,
+        let Some(raw) = self.raw(id) else {
+            return false;
+        };
+        if self.encoding == StringEncoding::Utf8 || raw.len() < text.len() {
+            return raw == text.as_bytes();
+        }
+        // An escape takes at most six bytes for one. Heaps hold strings of megabytes: most are
+        // told apart by their length alone, the others by their first byte.
+        if raw.len() > text.len() * LONGEST_ESCAPE || !may_begin_alike(raw, text) {
+            return false;
+        }
+        if raw.contains(&b'\\') {
+            decode_json(raw) == text
+        } else {
+            raw == text.as_bytes()
         }
     }
 
@@ -169,6 +176,17 @@ impl fmt::Debug for StringTable {
 impl PartialEq for StringTable {
     fn eq(&self, other: &Self) -> bool {
         self.len() == other.len() && self.iter().eq(other.iter())
+    }
+}
+
+/// Bytes of the longest escape, `\\u0041`, which may stand for a single one.
+const LONGEST_ESCAPE: usize = 6;
+
+/// Whether the first byte is the same or an escape.
+fn may_begin_alike(raw: &[u8], text: &str) -> bool {
+    match raw.first() {
+        Some(b'\\') => true,
+        first => first == text.as_bytes().first(),
     }
 }
 
@@ -265,6 +283,24 @@ mod tests {
         check(r"\q", r"\q");
         check("\\", "\\");
         assert_eq!(decode_json(b"\xff\\n"), "\u{FFFD}\n");
+    }
+
+    #[test]
+    fn is_sees_through_escapes() {
+        let source: Arc<dyn ByteSource> = Arc::new(br"ab\u0061\u0062\u2028".to_vec());
+        let table = |start, length| {
+            let (starts, lengths) = (
+                UintColumn::Narrow(vec![start]),
+                UintColumn::Narrow(vec![length]),
+            );
+            StringTable::new(Arc::clone(&source), StringEncoding::Json, starts, lengths)
+        };
+        assert!(table(0, 2).is(StringId(0), "ab"));
+        assert!(table(2, 12).is(StringId(0), "ab"));
+        assert!(table(14, 6).is(StringId(0), "\u{2028}"));
+        assert!(table(0, 0).is(StringId(0), ""));
+        assert!(!table(0, 2).is(StringId(0), "a"));
+        assert!(!table(2, 12).is(StringId(0), "abc"));
     }
 
     #[test]

@@ -25,7 +25,8 @@ fn write_introduction(out: &mut String, results: &Results) {
     let text = format!(
         "# Benchmarks\n\n\
          Written by `cargo xtask bench v8 {set}`, {}, on {}.\n\n\
-         Every program opens the same files in turn, {} rounds, from start to exit, with the files \
+         Every program opens the same files in turn, {} times (a file above 1 GB twice at \
+         most), from start to exit, with the files \
          in the page cache. CPU is the user and system time of all threads and child processes; \
          peak is the largest resident set, to which pages of a mapped file count, too. Shown are \
          medians, with the lowest and highest of the rounds in parentheses. MB are millions of \

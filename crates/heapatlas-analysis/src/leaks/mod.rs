@@ -10,7 +10,7 @@ mod growing_structures;
 mod large_containers;
 mod links;
 mod series;
-mod shapes;
+pub(crate) mod shapes;
 mod words;
 
 pub use words::path_in_words;

@@ -57,7 +57,8 @@ pub struct Shapes<'h> {
     paths: &'h PathTree,
     shapes: Vec<Shape>,
     by_step: FxHashMap<(Option<ShapeId>, Step), ShapeId>,
-    of_node: FxHashMap<NodeId, ShapeId>,
+    /// For each node its shape's number plus one, 0 while unknown.
+    of_node: Vec<u32>,
     is_map: FxHashMap<(NodeId, ClassId), bool>,
     numbered: FxHashMap<StringId, StringId>,
     bare_texts: FxHashMap<String, StringId>,
@@ -70,7 +71,7 @@ impl<'h> Shapes<'h> {
             paths,
             shapes: Vec::new(),
             by_step: FxHashMap::default(),
-            of_node: FxHashMap::default(),
+            of_node: vec![0; heap.graph().node_count()],
             is_map: FxHashMap::default(),
             numbered: FxHashMap::default(),
             bare_texts: FxHashMap::default(),
@@ -82,8 +83,8 @@ impl<'h> Shapes<'h> {
         let mut open = Vec::new();
         let mut at = node;
         let mut shape = loop {
-            if let Some(&known) = self.of_node.get(&at) {
-                break Some(known);
+            if let Some(known) = self.of_node[at.index()].checked_sub(1) {
+                break Some(ShapeId(known));
             }
             match self.paths.parent(at) {
                 Some((parent, edge)) => {
@@ -99,7 +100,7 @@ impl<'h> Shapes<'h> {
         for (edge, node) in open.into_iter().rev() {
             let edge = edge.map(|edge| self.edge_shape(edge, node));
             let next = self.extend(shape, edge, node);
-            self.of_node.insert(node, next);
+            self.of_node[node.index()] = next.0 + 1;
             shape = Some(next);
         }
         shape.expect("a path has at least one node")

@@ -18,8 +18,12 @@ use crate::exit::Outcome;
 use crate::input;
 use crate::render::json;
 use crate::render::text::{
-    Paint, Table, arrows, printable, short_name, signed_bytes, signed_count,
+    Paint, Table, arrows, printable, short_name, signed_bytes, signed_count, wrapped_path,
 };
+
+/// Where a path begins in its line, and how long it may be there.
+const PATH_INDENT: usize = 14;
+const PATH_WIDTH: usize = 84;
 
 /// Show what is new, gone and grown between snapshots of one process
 #[derive(Debug, clap::Args)]
@@ -179,11 +183,9 @@ impl View<'_> {
                 short_name(&class.name),
             ]);
             for share in &class.paths {
-                table.remark(format!(
-                    "      {} by {}",
-                    Count(share.count),
-                    printable(&share.path)
-                ));
+                let path = wrapped_path(&share.path, PATH_INDENT, PATH_WIDTH);
+                let indent = PATH_INDENT - 4;
+                table.remark(format!("{:>indent$} by {path}", Count(share.count)));
             }
         }
         if let Some(rest) = remark_on_rest(total, classes.len(), "class", "classes") {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::ValueEnum;
 use heapatlas_analysis::{ClassRow, Heap, Summary, summarize};
+use heapatlas_formats::v8;
 
 use crate::args::RuleArgs;
 use crate::console::Console;
@@ -75,18 +76,14 @@ impl Content {
 
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         match self {
-            Self::Graph(heap) => write_v8(heap.graph(), out),
+            Self::Graph(heap) => v8::write(heap.graph(), out),
             Self::Csv(summary) => write_csv(out, &summary.classes),
             Self::Json(summary) => {
-                json::summary(out, summary, &summary.classes.iter().collect::<Vec<_>>())
+                let classes: Vec<_> = summary.classes.iter().collect();
+                json::summary(out, summary, &classes, None)
             }
         }
     }
-}
-
-// FIXME: `heapatlas_formats::v8::write`, once it is there.
-fn write_v8(_: &heapatlas_model::HeapGraph, _: &mut dyn Write) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// RFC 4180: comma, quotes doubled, CR LF.

@@ -14,10 +14,15 @@ use crate::console::Console;
 use crate::exit::Outcome;
 use crate::input;
 use crate::render::json;
-use crate::render::text::{Paint, arrows, plural, printable, shell_word, short_name, signed_count};
+use crate::render::text::{
+    Paint, arrows, plural, printable, shell_word, short_name, signed_count, wrapped_path,
+};
 
 /// Suspects in text when nobody said how many: what fits a screen or two.
 const DEFAULT_TEXT_SUSPECTS: usize = 10;
+
+/// A line of a path; with its indent it fits a terminal of 100 columns.
+const PATH_WIDTH: usize = 86;
 
 /// Name what leaks or grows, and who holds it
 ///
@@ -152,11 +157,8 @@ impl Text<'_> {
             )?;
         }
         if !suspect.path.is_empty() {
-            writeln!(
-                out,
-                "   held by  {}",
-                printable(&path_in_words(&suspect.path))
-            )?;
+            let path = wrapped_path(&path_in_words(&suspect.path), 12, PATH_WIDTH);
+            writeln!(out, "   held by  {path}")?;
         }
         writeln!(out, "   why      {}", printable(&suspect.why))
     }
@@ -168,17 +170,17 @@ impl Text<'_> {
         writeln!(out, "\nnext:")?;
         writeln!(
             out,
-            "  heapatlas show {last} {name}    its objects, largest first"
+            "  heapatlas show {last} {name}  # its objects, largest first"
         )?;
         writeln!(
             out,
-            "  heapatlas show {last} @ID    one of them: fields, retainers, path"
+            "  heapatlas show {last} @ID  # one of them: fields, retainers, path"
         )?;
         if self.files.len() > 1 {
             let files: Vec<String> = self.files.iter().map(word).collect();
             writeln!(
                 out,
-                "  heapatlas compare {}    every class that changed",
+                "  heapatlas compare {}  # every class that changed",
                 files.join(" ")
             )?;
         }

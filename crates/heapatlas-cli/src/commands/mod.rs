@@ -2,6 +2,7 @@
 
 pub mod compare;
 pub mod completions;
+pub mod details;
 pub mod export;
 pub mod help;
 pub mod leaks;

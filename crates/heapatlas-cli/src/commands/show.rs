@@ -8,8 +8,8 @@ use std::str::FromStr;
 
 use anyhow::anyhow;
 use heapatlas_analysis::{
-    ClassId, ClassRow, EdgeView, Heap, NodeView, PathStep, dominated, dominators, fields,
-    node_view, path_from_root, path_in_words, retainers, summarize,
+    ClassRow, EdgeView, Heap, NodeView, PathStep, dominated, dominators, fields, node_view,
+    objects_of_class, path_from_root, path_in_words, retainers, summarize,
 };
 use heapatlas_model::{Bytes, Count, NodeId, edge_type_name};
 
@@ -19,7 +19,7 @@ use crate::console::Console;
 use crate::exit::{Hint, Outcome};
 use crate::input;
 use crate::render::json::{self, ObjectView};
-use crate::render::text::{Paint, Table, printable, short_name};
+use crate::render::text::{Paint, Table, printable, short_name, wrapped_path};
 
 /// Show one object (fields, retainers, dominators, path from the root) or the objects of a class
 #[derive(Debug, clap::Args)]
@@ -128,10 +128,28 @@ fn object_view(heap: &Heap, node: NodeId) -> ObjectView {
 
 fn path_steps(path: &[(Option<EdgeView>, NodeView)]) -> Vec<PathStep> {
     let step = |(edge, node): &(Option<EdgeView>, NodeView)| PathStep {
-        edge: edge.as_ref().map(|edge| edge.label.clone()),
+        edge: edge.as_ref().map(edge_name),
         node: node.class.clone(),
     };
     path.iter().map(step).collect()
+}
+
+/// An edge as people write it: `[2]` for an index, else its name.
+fn edge_name(edge: &EdgeView) -> String {
+    if edge.kind.has_index_label() {
+        format!("[{}]", edge.label)
+    } else {
+        edge.label.clone()
+    }
+}
+
+/// A node as people see it; roots and contexts have no name, and go by their class.
+fn node_name(node: &NodeView) -> String {
+    if node.display_name.is_empty() {
+        short_name(&node.class)
+    } else {
+        short_name(&node.display_name)
+    }
 }
 
 /// The classes of that name or key; two files may each define one.
@@ -162,18 +180,15 @@ fn similar(classes: &[ClassRow], name: &str) -> Vec<String> {
     }
 }
 
-/// The objects that the classes count, largest retained size first, then by id as in DevTools.
+/// The objects that the classes count, largest retained size first.
 fn objects_of(heap: &Heap, classes: &[&ClassRow]) -> Vec<NodeId> {
-    let wanted: Vec<ClassId> = classes.iter().map(|row| row.class).collect();
-    let counts =
-        |node: &NodeId| wanted.contains(&heap.class_of(*node)) && heap.shallow_bytes(*node) > 0;
-    let mut nodes: Vec<NodeId> = heap.graph().nodes().filter(counts).collect();
-    nodes.sort_by_key(|&node| {
-        (
-            Reverse(heap.retained_bytes(node)),
-            heap.graph().object_id(node),
-        )
-    });
+    let mut nodes: Vec<NodeId> = classes
+        .iter()
+        .flat_map(|row| objects_of_class(heap, row.class))
+        .collect();
+    if classes.len() > 1 {
+        nodes.sort_by_key(|&node| Reverse(heap.retained_bytes(node)));
+    }
     nodes
 }
 
@@ -199,7 +214,7 @@ impl Text {
 
     fn identity(&self, out: &mut dyn Write, view: &ObjectView) -> io::Result<()> {
         let node = &view.node;
-        let name = self.paint.bold(&short_name(&node.display_name));
+        let name = self.paint.bold(&node_name(node));
         let distance = node
             .distance
             .map_or("-".to_owned(), |distance| distance.to_string());
@@ -231,7 +246,7 @@ impl Text {
         if view.path.is_empty() {
             return writeln!(out, "  none: only weak references lead here");
         }
-        writeln!(out, "  {}", printable(&view.path_in_words))
+        writeln!(out, "  {}", wrapped_path(&view.path_in_words, 2, 96))
     }
 
     fn edges(&self, out: &mut dyn Write, title: &str, edges: &[EdgeView]) -> io::Result<()> {
@@ -242,11 +257,7 @@ impl Text {
                 format!("  {:<8}", edge_type_name(edge.kind)),
                 Bytes(node.retained_bytes).to_string(),
                 format!("@{}", node.object_id),
-                format!(
-                    "{} {}",
-                    short_name(&edge.label),
-                    short_name(&node.display_name)
-                ),
+                format!("{} {}", short_name(&edge_name(edge)), node_name(node)),
             ]);
         }
         self.list(out, title, table, edges.len())
@@ -258,7 +269,7 @@ impl Text {
             table.row(vec![
                 format!("  {}", Bytes(node.retained_bytes)),
                 format!("@{}", node.object_id),
-                short_name(&node.display_name),
+                node_name(node),
             ]);
         }
         self.list(out, title, table, nodes.len())
@@ -310,7 +321,7 @@ impl Text {
                 Bytes(node.retained_bytes).to_string(),
                 node.distance
                     .map_or("-".to_owned(), |distance| distance.to_string()),
-                short_name(&node.display_name),
+                node_name(node),
             ]);
         }
         if let Some(rest) = remark_on_rest(total, objects.len(), "object", "objects") {

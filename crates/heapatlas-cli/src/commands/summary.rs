@@ -13,6 +13,7 @@ use heapatlas_analysis::{
 };
 use heapatlas_model::{Bytes, Count};
 
+use super::details::Details;
 use super::row_choice::{RowArgs, remark_on_rest};
 use crate::args::RuleArgs;
 use crate::console::Console;
@@ -34,6 +35,9 @@ pub struct Args {
     /// Only counts and shallow sizes, in a fraction of the time
     #[arg(long, conflicts_with = "select")]
     quick: bool,
+    /// Also distances, bytes by native context, duplicate strings, and what a timeline recorded
+    #[arg(long, conflicts_with = "quick")]
+    details: bool,
     /// Order of the classes [default: retained; shallow with --quick]
     #[arg(long, value_name = "COLUMN")]
     sort: Option<SortColumn>,
@@ -123,11 +127,12 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<Outcome> {
         .filter(|row| args.rows.wants(&row.name))
         .collect();
     sort_classes(&mut classes, sort);
+    let details = args.details.then(|| Details::new(&heap));
     let limit = args.rows.limit(console);
     let shown = &classes[..classes.len().min(limit)];
     console.print(|out| {
         if console.is_json {
-            return json::summary(out, &summary, shown);
+            return json::summary(out, &summary, shown, details.as_ref().map(|d| (d, &heap)));
         }
         let text = Text {
             paint: Paint {
@@ -137,7 +142,11 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<Outcome> {
         };
         text.heading(out, &input::title(&args.file))?;
         text.statistics(out)?;
-        text.classes(out, shown, classes.len(), only.as_ref())
+        text.classes(out, shown, classes.len(), only.as_ref())?;
+        match &details {
+            Some(details) => details.write(out, &heap, limit, text.paint),
+            None => Ok(()),
+        }
     })?;
     Ok(Outcome::Fine)
 }

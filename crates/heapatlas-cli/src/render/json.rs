@@ -7,11 +7,14 @@
 use std::io::{self, Write};
 
 use heapatlas_analysis::{
-    Change, ClassChange, ClassRow, ClassSeries, Comparison, EdgeView, GrowthPoint, NodeView,
-    PathShare, PathStep, Series, Statistics, Summary, Suspect,
+    AllocatingFunction, Change, ClassChange, ClassRow, ClassSeries, Comparison, DuplicateStrings,
+    EdgeView, GrowthPoint, Heap, NativeContext, NativeContexts, NodeView, PathShare, PathStep,
+    Series, Statistics, StringGroup, Summary, Suspect, TimelineSample,
 };
 use heapatlas_model::edge_type_name;
 use serde::{Serialize, Serializer};
+
+use crate::commands::details::{Details, DistanceCount, line_and_column};
 
 /// The version that each object begins with.
 const VERSION: u32 = 1;
@@ -35,10 +38,15 @@ where
     }
 }
 
-/// `summary --json`, with these of its classes.
-pub fn summary(out: &mut dyn Write, summary: &Summary, classes: &[&ClassRow]) -> io::Result<()> {
+/// `summary --json`, with these of its classes, and with `--details` if there are any.
+pub fn summary(
+    out: &mut dyn Write,
+    summary: &Summary,
+    classes: &[&ClassRow],
+    details: Option<(&Details, &Heap)>,
+) -> io::Result<()> {
     #[derive(Serialize)]
-    struct Object<C> {
+    struct Object<C, D> {
         version: u32,
         format: &'static str,
         nodes: u64,
@@ -46,6 +54,8 @@ pub fn summary(out: &mut dyn Write, summary: &Summary, classes: &[&ClassRow]) ->
         total_bytes: u64,
         statistics: Option<StatisticsObject>,
         classes: C,
+        #[serde(flatten)]
+        details: Option<D>,
     }
     let object = Object {
         version: VERSION,
@@ -55,8 +65,151 @@ pub fn summary(out: &mut dyn Write, summary: &Summary, classes: &[&ClassRow]) ->
         total_bytes: summary.total_bytes,
         statistics: summary.statistics.map(StatisticsObject::new),
         classes: Rows(classes.iter().map(|row| ClassObject::new(row))),
+        details: details.map(|(details, heap)| details_object(details, heap)),
     };
     write(out, &object)
+}
+
+fn details_object<'a>(details: &'a Details, heap: &'a Heap) -> impl Serialize + 'a {
+    #[derive(Serialize)]
+    struct Object<D, N, S, A, T> {
+        distances: D,
+        native_contexts: N,
+        duplicate_strings: S,
+        allocation_sites: A,
+        samples: T,
+    }
+    Object {
+        distances: Rows(details.distances.iter().map(DistanceObject::new)),
+        native_contexts: contexts_object(&details.native_contexts, heap),
+        duplicate_strings: strings_object(&details.duplicate_strings),
+        allocation_sites: Rows(details.allocation_sites.iter().map(SiteObject::new)),
+        samples: Rows(details.samples.iter().map(SampleObject::new)),
+    }
+}
+
+#[derive(Serialize)]
+struct DistanceObject {
+    distance: Option<u32>,
+    collector_distance: Option<u32>,
+    nodes: u64,
+}
+
+impl DistanceObject {
+    fn new(count: &DistanceCount) -> Self {
+        Self {
+            distance: count.distance,
+            collector_distance: count.collector_distance,
+            nodes: count.nodes,
+        }
+    }
+}
+
+fn contexts_object<'a>(contexts: &'a NativeContexts, heap: &'a Heap) -> impl Serialize + 'a {
+    #[derive(Serialize)]
+    struct Object<C> {
+        contexts: C,
+        shared_bytes: u64,
+        unattributed_bytes: u64,
+    }
+    #[derive(Serialize)]
+    struct ContextObject {
+        id: u64,
+        name: String,
+        shallow_bytes: u64,
+        retained_bytes: u64,
+        attributed_bytes: u64,
+    }
+    let context = |context: &NativeContext| ContextObject {
+        id: heap.graph().object_id(context.node),
+        name: heap.display_name(context.node),
+        shallow_bytes: heap.shallow_bytes(context.node),
+        retained_bytes: heap.retained_bytes(context.node),
+        attributed_bytes: context.attributed_bytes,
+    };
+    Object {
+        contexts: Rows(contexts.contexts.iter().map(context)),
+        shared_bytes: contexts.shared_bytes,
+        unattributed_bytes: contexts.unattributed_bytes,
+    }
+}
+
+fn strings_object(strings: &DuplicateStrings) -> impl Serialize {
+    #[derive(Serialize)]
+    struct Object<G, P> {
+        groups: G,
+        perhaps: P,
+    }
+    Object {
+        groups: Rows(strings.groups.iter().map(StringGroupObject::new)),
+        perhaps: Rows(strings.perhaps.iter().map(StringGroupObject::new)),
+    }
+}
+
+#[derive(Serialize)]
+struct StringGroupObject<'a> {
+    text: &'a str,
+    count: usize,
+    shallow_bytes: u64,
+}
+
+impl<'a> StringGroupObject<'a> {
+    fn new(group: &'a StringGroup) -> Self {
+        Self {
+            text: &group.text,
+            count: group.nodes.len(),
+            shallow_bytes: group.shallow_bytes,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct SiteObject<'a> {
+    function: &'a str,
+    script: &'a str,
+    script_id: u32,
+    line: Option<u32>,
+    column: Option<u32>,
+    blocks: u64,
+    bytes: u64,
+    live_blocks: u64,
+    live_bytes: u64,
+}
+
+impl<'a> SiteObject<'a> {
+    fn new(site: &'a AllocatingFunction) -> Self {
+        let place = line_and_column(site);
+        Self {
+            function: &site.name,
+            script: &site.script_name,
+            script_id: site.script_id,
+            line: place.map(|(line, _)| line),
+            column: place.map(|(_, column)| column),
+            blocks: site.blocks,
+            bytes: site.bytes,
+            live_blocks: site.live_blocks,
+            live_bytes: site.live_bytes,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct SampleObject {
+    timestamp_us: u64,
+    last_object_id: u64,
+    live_blocks: u64,
+    live_bytes: u64,
+}
+
+impl SampleObject {
+    fn new(sample: &TimelineSample) -> Self {
+        Self {
+            timestamp_us: sample.timestamp_us,
+            last_object_id: sample.last_object_id,
+            live_blocks: sample.live_blocks,
+            live_bytes: sample.live_bytes,
+        }
+    }
 }
 
 #[derive(Serialize)]

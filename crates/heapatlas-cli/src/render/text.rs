@@ -42,6 +42,28 @@ pub fn short_name(name: &str) -> String {
     name.chars().take(LONGEST_NAME - 1).chain(['…']).collect()
 }
 
+/// A path in words, broken before an arrow where a line would become longer than this.
+pub fn wrapped_path(path: &str, indent: usize, width: usize) -> String {
+    let mut text = String::new();
+    let mut line = 0;
+    for (position, step) in printable(path).split(" -> ").enumerate() {
+        let step = if position == 0 {
+            step.to_owned()
+        } else {
+            format!(" -> {step}")
+        };
+        let length = step.chars().count();
+        if line > 0 && line + length > width {
+            let _ = write!(text, "\n{:indent$}{}", "", step.trim_start());
+            line = length;
+        } else {
+            text.push_str(&step);
+            line += length;
+        }
+    }
+    text
+}
+
 /// A name as an argument that a shell takes as it is.
 pub fn shell_word(word: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"@%+=:,./_-".contains(&byte);
@@ -221,6 +243,18 @@ mod tests {
         assert_eq!(shell_word("app.heapsnapshot"), "app.heapsnapshot");
         assert_eq!(shell_word("(string)"), "'(string)'");
         assert_eq!(shell_word("it's"), r"'it'\''s'");
+    }
+
+    #[test]
+    fn paths_break_before_arrows() {
+        assert_eq!(
+            wrapped_path("global -> a (Map) -> b", 2, 100),
+            "global -> a (Map) -> b"
+        );
+        assert_eq!(
+            wrapped_path("global -> a (Map) -> b", 2, 12),
+            "global\n  -> a (Map)\n  -> b"
+        );
     }
 
     #[test]

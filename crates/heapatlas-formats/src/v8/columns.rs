@@ -3,7 +3,7 @@
 use heapatlas_model::{NodeId, StringId, UintColumn};
 use rayon::prelude::*;
 
-use super::error::{Problem, ReadError};
+use super::error::Problem;
 use super::layout::{EdgeFields, NodeFields};
 use super::rows::{Columns, PieceEnd, ReadPart, RowSink};
 
@@ -103,11 +103,7 @@ struct NodePart<'a> {
 }
 
 impl Columns for NodeColumns {
-    fn read_parts(
-        &mut self,
-        rows: &[usize],
-        read: &ReadPart<'_>,
-    ) -> Vec<Result<PieceEnd, ReadError>> {
+    fn read_parts(&mut self, rows: &[usize], read: &ReadPart<'_>) -> Vec<PieceEnd> {
         let before = self.len();
         let after = before + rows.iter().sum::<usize>();
         self.kind.resize(after, 0);
@@ -294,11 +290,7 @@ struct EdgePart<'a> {
 }
 
 impl Columns for EdgeColumns {
-    fn read_parts(
-        &mut self,
-        rows: &[usize],
-        read: &ReadPart<'_>,
-    ) -> Vec<Result<PieceEnd, ReadError>> {
+    fn read_parts(&mut self, rows: &[usize], read: &ReadPart<'_>) -> Vec<PieceEnd> {
         let before = self.kind.len();
         let after = before + rows.iter().sum::<usize>();
         self.kind.resize(after, 0);

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 /// A file that is not a whole V8 snapshot.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Debug, Clone, Error, PartialEq, Eq)]
 #[error("{section} at byte {offset}: {problem}")]
 pub struct ReadError {
     /// The member of the file, such as `nodes`, or `file` for the outermost object.
@@ -15,7 +15,7 @@ pub struct ReadError {
 }
 
 /// What is wrong with a file.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Debug, Clone, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Problem {
     /// No byte at all.

@@ -15,6 +15,11 @@ use super::decimal::{self, Whole};
 use super::error::{Problem, ReadError};
 
 const BLOCK: usize = 64;
+/// How far the fast path looks back for the head of a number that ends in a block.
+const BACK: usize = 16;
+/// Digits of a number that the fast path converts. (A mask of all lengths of a block is below 16
+/// exactly if each of them is.)
+const LONGEST_FAST: usize = 15;
 
 /// Bit masks of a block: bit `i` is byte `i`.
 #[derive(Clone, Copy)]
@@ -48,11 +53,15 @@ fn masks(block: &[u8; BLOCK]) -> Masks {
         let value = lane - zero;
         value.min(nine).simd_eq(value)
     });
+    let commas = equal(block, b',');
+    // Newer writers have none.
+    let has_others = digits | commas != u64::MAX;
+    let line_feeds = if has_others { equal(block, b'\n') } else { 0 };
     Masks {
         digits,
-        commas: equal(block, b','),
+        commas,
         zeros: equal(block, b'0'),
-        line_feeds: equal(block, b'\n'),
+        line_feeds,
     }
 }
 
@@ -66,28 +75,42 @@ pub(super) struct PieceCount {
 
 /// Counts the commas before the first `]`.
 pub(super) fn count_piece(piece: &[u8]) -> PieceCount {
-    let mut commas = 0;
-    let (blocks, rest) = piece.as_chunks::<BLOCK>();
-    for (index, block) in blocks.iter().enumerate() {
-        let closing = equal(block, b']');
-        let here = equal(block, b',');
-        if closing != 0 {
-            let before = (closing & closing.wrapping_neg()) - 1;
-            commas += u64::from((here & before).count_ones());
-            return PieceCount {
-                commas,
-                end: Some(index * BLOCK + closing.trailing_zeros() as usize),
-            };
-        }
-        commas += u64::from(here.count_ones());
+    let (blocks, _) = piece.as_chunks::<BLOCK>();
+    let (mut commas, mut whole) = (0, 0);
+    // A lane of eight bits holds the commas of so many blocks, four at most from each.
+    for run in blocks.chunks(u8::MAX as usize / 4) {
+        let Some(count) = count_run(run) else { break };
+        commas += count;
+        whole += run.len();
     }
-    let end = rest.iter().position(|&byte| byte == b']');
+    let rest = &piece[whole * BLOCK..];
+    let end = memchr::memchr(b']', rest);
     let tail = &rest[..end.unwrap_or(rest.len())];
     commas += tail.iter().filter(|&&byte| byte == b',').count() as u64;
     PieceCount {
         commas,
-        end: end.map(|at| blocks.len() * BLOCK + at),
+        end: end.map(|at| whole * BLOCK + at),
     }
+}
+
+/// The commas of some blocks; `None` if there is a `]` among them. Counts in the lanes, since
+/// without the population count instruction, which not every x86-64 has, masks are dear to count.
+fn count_run(blocks: &[[u8; BLOCK]]) -> Option<u64> {
+    let (comma, closing) = (u8x16::splat(b','), u8x16::splat(b']'));
+    let mut counts = u8x16::splat(0);
+    for block in blocks {
+        let mut closed = u8x16::splat(0);
+        for lane in block.as_chunks::<16>().0 {
+            let lane = u8x16::new(*lane);
+            // A hit is all ones, which is minus one.
+            counts -= lane.simd_eq(comma);
+            closed |= lane.simd_eq(closing);
+        }
+        if closed.to_bitmask() != 0 {
+            return None;
+        }
+    }
+    Some(counts.to_array().into_iter().map(u64::from).sum())
 }
 
 /// The position after the `count`-th comma from `at` on; `at` itself for none.
@@ -138,8 +161,8 @@ impl<'a> NumberReader<'a> {
         }
     }
 
-    /// Reads numbers into `out` and gives how many: at least one, at most `wanted` unless the
-    /// fast path ran over (what is past `wanted` is right, too, if it belongs to the array).
+    /// Reads numbers into `out` and gives how many: all before an error, at least one, at most
+    /// `wanted` unless the fast path ran over (what is past `wanted` is right, too, if it belongs to the array).
     ///
     /// `out` must have room for 64 numbers.
     pub fn fill(&mut self, out: &mut [u64], wanted: usize) -> Result<usize, ReadError> {
@@ -154,8 +177,17 @@ impl<'a> NumberReader<'a> {
             return Ok(filled);
         }
         let wanted = wanted.min(out.len());
-        for slot in &mut out[..wanted] {
-            *slot = self.slow_number()?;
+        for (index, slot) in out[..wanted].iter_mut().enumerate() {
+            let before = (self.at, self.negatives);
+            match self.slow_number() {
+                Ok(value) => *slot = value,
+                Err(error) if index == 0 => return Err(error),
+                // What was read is handed out; the next call comes upon the error again.
+                Err(_) => {
+                    (self.at, self.negatives) = before;
+                    return Ok(index);
+                }
+            }
         }
         Ok(wanted)
     }
@@ -170,7 +202,11 @@ impl<'a> NumberReader<'a> {
     /// block is not laid out as expected.
     #[inline(always)]
     fn fast_block(&mut self, out: &mut [u64]) -> Option<usize> {
-        let block: &[u8; BLOCK] = self.bytes.get(self.at..)?.first_chunk()?;
+        let window: &[u8; BACK + BLOCK] = self
+            .bytes
+            .get(self.at.checked_sub(BACK)?..)?
+            .first_chunk()?;
+        let block: &[u8; BLOCK] = window.last_chunk()?;
         let Masks {
             digits,
             commas,
@@ -197,21 +233,23 @@ impl<'a> NumberReader<'a> {
             return None;
         }
         let mut ends = after_digit & !digits;
-        let mut starts = starts;
-        let mut start = self.number_start;
-        if self.before != Before::Digit && starts != 0 {
-            start = self.at + starts.trailing_zeros() as usize;
-            starts &= starts - 1;
-        }
         let count = ends.count_ones() as usize;
+        // Relative to the block, so "negative" for a number that began before it.
+        let mut start = self.number_start.wrapping_sub(self.at);
+        let mut lengths = 0;
         for slot in &mut out[..count] {
-            let end = self.at + ends.trailing_zeros() as usize;
+            let end = first_bit(ends);
             ends &= ends.wrapping_sub(1);
-            *slot = convert(self.bytes, start, end)?;
-            start = self.at + (starts.trailing_zeros() as usize & (BLOCK - 1));
-            starts &= starts.wrapping_sub(1);
+            let length = end.wrapping_sub(start);
+            lengths |= length;
+            *slot = convert(window, end, length);
+            // The next number begins behind the comma, which a line feed may precede.
+            start = end + 1 + (line_feeds >> end & 1) as usize;
         }
-        self.number_start = start;
+        if lengths > LONGEST_FAST {
+            return None;
+        }
+        self.number_start = self.at.wrapping_add(start);
         self.at += BLOCK;
         self.before = if digits >> 63 != 0 {
             Before::Digit
@@ -291,20 +329,31 @@ impl<'a> NumberReader<'a> {
     }
 }
 
-/// Converts the digits in `start..end`; `None` for more than 16 of them or too near to the file's head.
+/// The position of the lowest bit that is set, below 64 whatever the bits are.
 #[inline(always)]
-fn convert(bytes: &[u8], start: usize, end: usize) -> Option<u64> {
-    let length = end - start;
-    let low = *bytes[..end].last_chunk::<8>()?;
+fn first_bit(bits: u64) -> usize {
+    // With the highest bit set there is no case of zero to take care of.
+    (bits | 1 << (BLOCK - 1)).trailing_zeros() as usize
+}
+
+/// Converts the `length` digits before `end`, which is relative to the block. Anything for more
+/// than 15 of them.
+#[inline(always)]
+fn convert(window: &[u8; BACK + BLOCK], end: usize, length: usize) -> u64 {
+    // No check remains of these: `end` is below 64 and the window reaches back by 16.
+    let end = end & (BLOCK - 1);
+    let eight_at = |at: usize| {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&window[at..at + 8]);
+        u64::from_le_bytes(bytes)
+    };
+    let low = eight_at(end + 8);
     if length <= 8 {
-        return Some(convert_8(u64::from_le_bytes(low), length));
+        return convert_8(low, length);
     }
-    if length > 16 {
-        return None;
-    }
-    let high = *bytes[..end - 8].last_chunk::<8>()?;
-    let high = convert_8(u64::from_le_bytes(high), length - 8);
-    Some(high * 100_000_000 + convert_8(u64::from_le_bytes(low), 8))
+    let high = convert_8(eight_at(end), (length - 8).min(8));
+    high.wrapping_mul(100_000_000)
+        .wrapping_add(convert_8(low, 8))
 }
 
 /// The value of the last `length` (1 to 8) of eight ASCII digits, pairwise in parallel:

@@ -31,11 +31,12 @@ pub(super) fn read(
         });
     }
     let mut reader = Reader::new(source, options);
-    match reader.read_members() {
-        Ok(()) => {}
-        // Without nodes nothing useful is left, and the damage says why.
-        Err(damage) if options.salvage && reader.nodes.is_some() => reader.note_damage(&damage),
-        Err(damage) => return Err(damage),
+    for read in [Reader::read_members, Reader::read_deferred] {
+        match read(&mut reader) {
+            Ok(()) => {}
+            Err(damage) if options.salvage => reader.note_damage(&damage),
+            Err(damage) => return Err(damage),
+        }
     }
     reader.finish()
 }
@@ -75,6 +76,8 @@ struct Reader<'o> {
     other_members: Vec<String>,
     /// Where the last member ended.
     end: usize,
+    /// The first damage, when salvaging.
+    damage: Option<ReadError>,
 }
 
 impl<'o> Reader<'o> {
@@ -94,6 +97,7 @@ impl<'o> Reader<'o> {
             seen: BTreeSet::new(),
             other_members: Vec::new(),
             end: 0,
+            damage: None,
         }
     }
 
@@ -127,7 +131,7 @@ impl<'o> Reader<'o> {
                 return Err(cursor.error(Problem::Inconsistent(format!("a second `{key}`"))));
             }
             cursor.expect(b':')?;
-            cursor.at = self.read_member(&key, cursor.at)?;
+            cursor.at = self.read_or_lose_member(&key, cursor.at)?;
             self.end = cursor.at;
             if cursor.accept(b'}') {
                 break;
@@ -139,12 +143,31 @@ impl<'o> Reader<'o> {
         if cursor.peek().is_some() {
             return Err(cursor.unexpected("the end of the file"));
         }
-        for (key, at) in std::mem::take(&mut self.deferred) {
+        Ok(())
+    }
+
+    /// Reads the members that came before what they need.
+    fn read_deferred(&mut self) -> Result<(), ReadError> {
+        let mut deferred = std::mem::take(&mut self.deferred);
+        // Edges need the nodes.
+        deferred.sort_by_key(|(key, _)| key != "nodes");
+        for (key, at) in deferred {
             if self.layout.is_some() {
-                self.read_member(&key, at)?;
+                self.read_or_lose_member(&key, at)?;
             }
         }
         Ok(())
+    }
+
+    /// Reads a member; when salvaging, one that cannot be read is skipped.
+    fn read_or_lose_member(&mut self, key: &str, at: usize) -> Result<usize, ReadError> {
+        match self.read_member(key, at) {
+            Err(damage) if self.options.salvage => {
+                self.note_damage(&damage);
+                self.skip(key, at)
+            }
+            result => result,
+        }
     }
 
     /// Reads the value of one member; gives the position after it.
@@ -372,13 +395,18 @@ impl<'o> Reader<'o> {
     }
 
     fn note_damage(&mut self, damage: &ReadError) {
-        let message = format!("damaged: {damage}");
-        if self.warnings.iter().all(|known| known.message != message) {
-            self.warnings.push(Warning {
-                message,
-                is_loss: true,
-            });
+        // That the file ends was said of the section it ends in; the same damage comes up again
+        // when its section is skipped.
+        let is_end = matches!(damage.problem, Problem::Truncated(_));
+        if self
+            .damage
+            .as_ref()
+            .is_some_and(|first| is_end || first == damage)
+        {
+            return;
         }
+        self.lose(format!("damaged: {damage}"));
+        self.damage.get_or_insert_with(|| damage.clone());
     }
 
     /// Puts the columns together.
@@ -476,13 +504,19 @@ impl<'o> Reader<'o> {
     }
 
     fn missing(&self, member: &str) -> ReadError {
-        // A cut file was reported where it ends; here the file is whole JSON.
+        // Nothing useful is left, and the damage says why.
+        if let Some(damage) = &self.damage {
+            return damage.clone();
+        }
         Cursor::new(self.source.bytes(), self.end, "file").error(Problem::NotASnapshot(format!(
             "it has no `{member}`, or an empty one"
         )))
     }
 
     fn not_a_snapshot(&self) -> ReadError {
+        if let Some(damage) = &self.damage {
+            return damage.clone();
+        }
         let members = match self.other_members.as_slice() {
             [] => "it is an empty object".to_owned(),
             members => {

@@ -22,16 +22,11 @@ const BUFFER_NUMBERS: usize = 2048;
 pub(super) trait Columns {
     /// Makes room for the rows of the next pieces (`rows` for each), cuts that room into one
     /// part a piece and has `read` fill each, in parallel.
-    fn read_parts(
-        &mut self,
-        rows: &[usize],
-        read: &ReadPart<'_>,
-    ) -> Vec<Result<PieceEnd, ReadError>>;
+    fn read_parts(&mut self, rows: &[usize], read: &ReadPart<'_>) -> Vec<PieceEnd>;
 }
 
 /// Reads the rows of the piece with this number into a sink.
-pub(super) type ReadPart<'a> =
-    dyn Fn(usize, &mut dyn RowSink) -> Result<PieceEnd, ReadError> + Sync + 'a;
+pub(super) type ReadPart<'a> = dyn Fn(usize, &mut dyn RowSink) -> PieceEnd + Sync + 'a;
 
 /// Takes rows, one after the other from the first of its part.
 pub(super) trait RowSink {
@@ -44,6 +39,9 @@ pub(super) trait RowSink {
 pub(super) struct PieceEnd {
     after: usize,
     negatives: u64,
+    /// Rows that were read: all of the piece's, if nothing is wrong with it.
+    rows: usize,
+    damage: Option<ReadError>,
 }
 
 /// What a flat array turned out to be.
@@ -134,7 +132,18 @@ impl ArrayReader<'_> {
                 Err(damage) => return Err(damage),
             }
         }
-        end.after = window.closing.map_or(bytes.len(), |closing| closing + 1);
+        if window.closing.is_none() && end.damage.is_none() {
+            let damage = Cursor::new(bytes, bytes.len(), self.section).truncated("a number or `]`");
+            if !self.salvage {
+                return Err(damage);
+            }
+            end.damage = Some(damage);
+        }
+        // After damage the closing bracket may be in a later window.
+        let rest = &bytes[window.end..];
+        let later = || memchr::memchr(b']', rest).map(|offset| window.end + offset);
+        let closing = window.closing.or_else(later);
+        end.after = closing.map_or(bytes.len(), |closing| closing + 1);
         Ok(end)
     }
 
@@ -230,10 +239,12 @@ impl ArrayReader<'_> {
             |index: usize, sink: &mut dyn RowSink| self.read_piece(&window.pieces[index], sink);
         let results = columns.read_parts(&rows, &read);
         let last = rows.iter().rposition(|&rows| rows > 0);
-        for (index, (result, &rows)) in results.into_iter().zip(&rows).enumerate() {
-            let piece = result?;
-            end.rows += rows;
+        for (index, piece) in results.into_iter().enumerate() {
+            end.rows += piece.rows;
             end.negatives += piece.negatives;
+            if let Some(damage) = piece.damage {
+                return Err(damage);
+            }
             if let Some(closing) = window.closing
                 && Some(index) == last
                 && !is_blank(self.source.bytes(), piece.after, closing)
@@ -245,26 +256,44 @@ impl ArrayReader<'_> {
         Ok(())
     }
 
-    fn read_piece(&self, piece: &Piece, sink: &mut dyn RowSink) -> Result<PieceEnd, ReadError> {
+    fn read_piece(&self, piece: &Piece, sink: &mut dyn RowSink) -> PieceEnd {
         let mut reader = NumberReader::new(self.source.bytes(), piece.at, self.section);
-        let mut buffer = [0_u64; BUFFER_NUMBERS];
-        let (mut buffered, mut taken) = (0, 0);
-        let total = piece.rows * self.stride;
-        while taken < total {
-            let wanted = total - taken - buffered;
-            buffered += reader.fill(&mut buffer[buffered..], wanted)?;
-            // The fast path may run over the end of the piece by part of a block.
-            let whole = (buffered - buffered % self.stride).min(total - taken);
-            sink.take(&buffer[..whole])
-                .map_err(|(value, problem)| self.error_at(piece, taken + value, problem))?;
-            buffer.copy_within(whole..buffered, 0);
-            buffered -= whole;
-            taken += whole;
-        }
-        Ok(PieceEnd {
+        let mut taken = 0;
+        let read = self.read_numbers(piece, &mut reader, sink, &mut taken);
+        PieceEnd {
             after: reader.position(),
             negatives: reader.negatives,
-        })
+            rows: taken / self.stride,
+            damage: read.err(),
+        }
+    }
+
+    /// Hands the numbers of a piece's rows to the sink; `taken` counts those it took.
+    fn read_numbers(
+        &self,
+        piece: &Piece,
+        reader: &mut NumberReader<'_>,
+        sink: &mut dyn RowSink,
+        taken: &mut usize,
+    ) -> Result<(), ReadError> {
+        let mut buffer = [0_u64; BUFFER_NUMBERS];
+        let mut buffered = 0;
+        let total = piece.rows * self.stride;
+        while *taken < total {
+            let wanted = total - *taken - buffered;
+            buffered += reader.fill(&mut buffer[buffered..], wanted)?;
+            // The fast path may run over the end of the piece by part of a block.
+            let whole = (buffered - buffered % self.stride).min(total - *taken);
+            if let Err((value, problem)) = sink.take(&buffer[..whole]) {
+                let error = self.error_at(piece, *taken + value, problem);
+                *taken += value - value % self.stride;
+                return Err(error);
+            }
+            buffer.copy_within(whole..buffered, 0);
+            buffered -= whole;
+            *taken += whole;
+        }
+        Ok(())
     }
 
     /// An error at the number with this index in the piece; counted again, so that the fast path

@@ -22,11 +22,7 @@ struct FlatPart<'a> {
 }
 
 impl Columns for FlatColumns {
-    fn read_parts(
-        &mut self,
-        rows: &[usize],
-        read: &ReadPart<'_>,
-    ) -> Vec<Result<PieceEnd, ReadError>> {
+    fn read_parts(&mut self, rows: &[usize], read: &ReadPart<'_>) -> Vec<PieceEnd> {
         let before = self.values.len();
         self.values
             .resize(before + rows.iter().sum::<usize>() * self.stride, 0);

@@ -46,6 +46,18 @@ pub fn real_snapshots() -> impl Iterator<Item = (String, Vec<u8>)> {
         .map(|(name, bytes)| (name, unpack(&bytes)))
 }
 
+/// The same; in an unoptimized build only one of each layout, since the trusted reader takes
+/// seconds for each.
+pub fn some_real_snapshots() -> impl Iterator<Item = (String, Vec<u8>)> {
+    let layouts = [
+        "page-1",
+        "node20-features.heaptimeline",
+        "node24-features-num",
+    ];
+    let is_wanted = move |name: &str| SLOWNESS == 1 || layouts.iter().any(|l| name.contains(l));
+    real_snapshots().filter(move |(name, _)| is_wanted(name))
+}
+
 /// The files of a folder with an extension; none when there is no such folder.
 pub fn files_in(folder: &Path, extension: &str) -> Vec<(String, Vec<u8>)> {
     let Ok(entries) = fs::read_dir(folder) else {
