@@ -165,9 +165,7 @@ impl<'s, 'h> Search<'s, 'h> {
                 continue;
             }
             let target_role = role(self.graph, target);
-            let is_item = target_role == Role::Object
-                && self.boundary.new.contains(target)
-                && !self.is_in_page(target);
+            let is_item = target_role == Role::Object && self.boundary.new.contains(target);
             let shape = match target_role {
                 Role::Engine => continue,
                 _ if is_map && is_map_entry(self.graph, edge) => EdgeShape::Property,
@@ -192,18 +190,6 @@ impl<'s, 'h> Search<'s, 'h> {
                 }
             }
         }
-    }
-
-    /// Elements of a document are on the page for all to see; those of none have a detector of
-    /// their own.
-    fn is_in_page(&self, node: NodeId) -> bool {
-        let is_element = || self.graph.name_text(node).starts_with('<');
-        self.graph.kind(node) == NodeKind::Native
-            && match self.series.last().detachedness(node) {
-                0 => false,
-                1 => is_element(),
-                _ => true,
-            }
     }
 
     /// New objects, and the old stores of `node` itself.
@@ -296,6 +282,7 @@ impl<'s, 'h> Search<'s, 'h> {
             .filter(|(_, measured)| Series::grows(&measured.growth))
             .collect();
         self.drop_keys(&mut growing);
+        growing.retain(|(cluster, _)| !self.is_in_page(cluster.items[0]));
         growing
             .into_iter()
             .map(|(cluster, measured)| Finding {
@@ -303,6 +290,18 @@ impl<'s, 'h> Search<'s, 'h> {
                 items: measured.items,
             })
             .collect()
+    }
+
+    /// Elements of a document are on the page for all to see; those of none have a detector of
+    /// their own.
+    fn is_in_page(&self, node: NodeId) -> bool {
+        let is_element = || self.graph.name_text(node).starts_with('<');
+        self.graph.kind(node) == NodeKind::Native
+            && match self.series.last().detachedness(node) {
+                0 => false,
+                1 => is_element(),
+                _ => true,
+            }
     }
 
     /// The keys of a map come and go with its values: texts that are as many as something that

@@ -51,10 +51,11 @@ impl Detector for GrowingStructures {
                 structures.push(structure);
             }
         }
+        let mut shapes = Shapes::new(series.last(), &series.paths);
         structures
             .into_iter()
             .map(|structure| Finding {
-                suspect: suspect(series, self.name(), &structure),
+                suspect: suspect(series, &mut shapes, self.name(), &structure),
                 items: structure.items,
             })
             .collect()
@@ -253,10 +254,14 @@ fn classes_in(heap: &Heap, last: &Heap, structures: &[Structure]) -> FxHashMap<C
         .collect()
 }
 
-fn suspect(series: &Series<'_>, detector: &'static str, structure: &Structure) -> Suspect {
+fn suspect(
+    series: &Series<'_>,
+    shapes: &mut Shapes<'_>,
+    detector: &'static str,
+    structure: &Structure,
+) -> Suspect {
     let heap = series.last();
     let Structure { group, growth, .. } = structure;
-    let mut shapes = Shapes::new(heap, &series.paths);
     let shape = shapes.of(group.anchor);
     let mut path = shapes.steps(shape);
     let name = node_word(heap, group.new[0]);

@@ -40,9 +40,10 @@ pub fn role(graph: &HeapGraph, node: NodeId) -> Role {
 }
 
 /// Natives that no program made by itself: V8's (in Chrome they are natives) and Blink's own,
-/// such as the boxes of the layout, which come and go with the elements they belong to.
+/// such as the boxes of the layout, which come and go with the elements they belong to. Released
+/// builds of Chrome call all of Blink's own by one name.
 fn is_engine_native(name: &str) -> bool {
-    name.starts_with("system / ") || name.contains("::")
+    name.starts_with("system / ") || name.contains("::") || name == "InternalNode"
 }
 
 /// Whether an edge keeps its target alive for the program's sake.

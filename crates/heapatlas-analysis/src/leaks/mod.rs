@@ -106,8 +106,8 @@ struct Measured {
 const DETECTORS: [&dyn Detector; 5] = [
     &growing_containers::GrowingContainers,
     &growing_lists::GrowingLists,
-    &growing_structures::GrowingStructures,
     &detached::DetachedDom,
+    &growing_structures::GrowingStructures,
     &large_containers::LargeContainers,
 ];
 

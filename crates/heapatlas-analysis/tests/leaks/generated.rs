@@ -472,6 +472,21 @@ fn detached_elements() {
 }
 
 #[test]
+fn map_of_detached_elements() {
+    let heaps = series(same_name, |process, turn| {
+        let map = global(process, "rows", Process::new_map);
+        let key = process.new_text(&format!("key {turn}"));
+        let row = process.new_element("<li>", 2);
+        let data = process.new_object("RowData");
+        process.internal(row, "1", data);
+        process.insert(map, key, row);
+    });
+    let suspects = leaks(&heaps);
+    assert_eq!(suspects.len(), 1, "neither keys nor data: {suspects:#?}");
+    assert_eq!(suspects[0].name, "Detached <li>");
+}
+
+#[test]
 fn large_container_of_one_snapshot() {
     let mut process = Process::new(same_name);
     for turn in 0..600 {

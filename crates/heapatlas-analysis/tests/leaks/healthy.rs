@@ -104,3 +104,14 @@ fn code_that_gets_compiled() {
         process.internal(function, "feedback_cell", code);
     });
 }
+
+#[test]
+fn elements_that_were_detached_all_the_time() {
+    check(|process, turn| {
+        let removed = global(process, "removed", Process::new_array);
+        if turn < 20 {
+            let element = process.new_element("<div>", 2);
+            process.push(removed, element);
+        }
+    });
+}
