@@ -143,12 +143,16 @@ pub(crate) fn function_word(name: &str) -> String {
     }
 }
 
-/// A node in a path: functions by their name, everything else by its class.
+/// A node in a path: functions and the engine's own by name, everything else by class.
 pub(crate) fn node_word(heap: &Heap, node: NodeId) -> String {
     let graph = heap.graph();
     match graph.kind(node) {
         NodeKind::Closure => function_word(&graph.name_text(node)),
         NodeKind::Synthetic => graph.name_text(node).into_owned(),
+        // Their class would be `(system)` for all of them.
+        NodeKind::Hidden if graph.name_text(node).starts_with("system / ") => {
+            graph.name_text(node).into_owned()
+        }
         _ => heap.class(heap.class_of(node)).name.clone(),
     }
 }

@@ -5,7 +5,7 @@ use rustc_hash::FxHashMap;
 
 use super::series::Series;
 use super::shapes::Shapes;
-use super::{Detector, GrowthPoint, PathStep, Suspect};
+use super::{Detector, Finding, GrowthPoint, PathStep, Suspect};
 use crate::Heap;
 use crate::paths::{PathTree, node_word};
 
@@ -17,7 +17,7 @@ impl Detector for DetachedDom {
         "detached-dom"
     }
 
-    fn find(&self, series: &Series<'_>) -> Vec<Suspect> {
+    fn find(&self, series: &Series<'_>, _: &[Finding]) -> Vec<Finding> {
         let last = series.heaps.len() - 1;
         let clusters = clusters(series.last(), &series.paths);
         if clusters.is_empty() {
@@ -29,19 +29,45 @@ impl Detector for DetachedDom {
             bytes: series.retained_by_all(index, nodes),
         };
         clusters
-            .iter()
-            .map(|(path, nodes)| {
-                let before = earlier.iter().enumerate().map(|(index, clusters)| {
-                    clusters
-                        .get(path)
-                        .map_or_else(GrowthPoint::default, |nodes| point(index, nodes))
-                });
-                let growth = before.chain([point(last, nodes)]).collect();
-                self.suspect(series, path, nodes, growth)
+            .into_iter()
+            .map(|(path, items)| {
+                let before = earlier.iter().enumerate();
+                let before =
+                    before.map(|(index, clusters)| point(index, &held_alike(clusters, &path)));
+                let growth: Vec<GrowthPoint> = before.chain([point(last, &items)]).collect();
+                (path, items, growth)
+            })
+            .filter(|(_, _, growth)| has_more(growth))
+            .map(|(path, items, growth)| Finding {
+                suspect: self.suspect(series, &path, &items, growth),
+                items,
             })
             .collect()
     }
 }
+
+/// What was held by the same path in another snapshot. Where a page was left for another in the
+/// meantime, its window may have another name or place; then how the path ends decides.
+fn held_alike(clusters: &Clusters, path: &[PathStep]) -> Vec<NodeId> {
+    if let Some(nodes) = clusters.get(path) {
+        return nodes.clone();
+    }
+    let end = &path[path.len().saturating_sub(STEPS_THAT_TELL)..];
+    let alike = clusters.iter().filter(|(path, _)| path.ends_with(end));
+    alike.flat_map(|(_, nodes)| nodes.iter().copied()).collect()
+}
+
+/// Whether there are more than at first. What was detached all the time is a page that the
+/// browser keeps for the way back, or was found when it came.
+fn has_more(growth: &[GrowthPoint]) -> bool {
+    match growth {
+        [first, .., last] => last.count > first.count,
+        _ => true,
+    }
+}
+
+/// Steps at the end of a path that tell who holds an element.
+const STEPS_THAT_TELL: usize = 2;
 
 /// Detached trees by the path on which the program holds them, each by the node it holds.
 type Clusters = FxHashMap<Vec<PathStep>, Vec<NodeId>>;

@@ -5,28 +5,30 @@
 //! refers, directly or by way of its backing stores, to objects that came later and stayed.
 //! All such references of one shape (the same path, whatever the index) are one suspect, be it
 //! one map with a thousand new entries or a thousand lists with one each.
+//!
+//! A backing store is replaced when it is full, so what counts as old is its owner.
 
-use heapatlas_model::{Count, EdgeId, EdgeKind, NodeId};
+use heapatlas_model::{Count, HeapGraph, NodeId, NodeKind, StringId};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::links::{Link, Role, follow_all, holds, role};
+use super::links::{
+    Link, Role, class_part, follow_all, holds, is_map_entry, is_shown_by_owner, main_kind, role,
+};
 use super::series::{Boundary, Series, find_objects};
 use super::shapes::{EdgeShape, ShapeId, Shapes};
-use super::{Detector, GrowthPoint, Suspect, counts_in_words, rises_steadily};
+use super::words::counts_in_words;
+use super::{Detector, Finding, GrowthPoint, Measured, Suspect, is_worth_reporting};
 use crate::paths::node_word;
+use crate::{ClassId, NodeSet};
 
 /// The detector.
 pub struct GrowingContainers;
 
 /// Backing stores and replaced containers between an old holder and what it holds.
 const DEEPEST: usize = 4;
-/// Fewer new objects than this are noise, unless they are large.
-const FEWEST: u64 = 10;
-/// New objects that retain this much are no noise, however few.
-const LARGE_BYTES: u64 = 256 << 10;
 /// An old object with more new properties than this is used as a map.
 const MAP_PROPERTIES: usize = 12;
-/// Shapes that are looked at closely.
+/// Clusters that are looked at closely.
 const CLOSE_LOOKS: usize = 200;
 
 impl Detector for GrowingContainers {
@@ -34,13 +36,13 @@ impl Detector for GrowingContainers {
         "growing-containers"
     }
 
-    fn find(&self, series: &Series<'_>) -> Vec<Suspect> {
+    fn find(&self, series: &Series<'_>, _: &[Finding]) -> Vec<Finding> {
         let boundaries = series.boundaries.iter();
         boundaries
             .flat_map(|boundary| {
                 let mut search = Search::new(series, boundary);
                 search.run();
-                search.suspects(self.name())
+                search.findings(self.name())
             })
             .collect()
     }
@@ -52,62 +54,100 @@ struct Cluster {
     links: Vec<Link>,
     holders: FxHashSet<NodeId>,
     items: Vec<NodeId>,
+    shape: ShapeId,
+}
+
+/// What items have in common: the shape of the path to what holds them, the edge, and what they are.
+type ClusterKey = (ShapeId, EdgeShape, NodeKind, ItemClass);
+
+/// What tells items apart that one container holds. (Not the class: that of a plain object
+/// depends on which others there are.)
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum ItemClass {
+    /// Strings and expressions, whatever their text.
+    Any,
+    Named(StringId),
+    /// Elements, which have their attributes in their names.
+    Element(ClassId),
 }
 
 struct Search<'s, 'h> {
     series: &'s Series<'h>,
+    graph: &'h HeapGraph,
     boundary: &'s Boundary,
     shapes: Shapes<'s>,
-    clusters: FxHashMap<ShapeId, Cluster>,
-    /// What the holder at hand was already asked about.
-    seen: FxHashSet<NodeId>,
+    clusters: FxHashMap<ClusterKey, Cluster>,
+    seen: Seen,
 }
 
 impl<'s, 'h> Search<'s, 'h> {
     fn new(series: &'s Series<'h>, boundary: &'s Boundary) -> Self {
+        let graph = series.last().graph();
         Self {
             shapes: Shapes::new(series.last(), &series.paths),
             series,
+            graph,
             boundary,
             clusters: FxHashMap::default(),
-            seen: FxHashSet::default(),
+            seen: Seen::new(graph.node_count()),
         }
     }
 
     /// Asks every old object for what is new below it.
     fn run(&mut self) {
-        let graph = self.series.last().graph();
+        let mut owners = NodeSet::new(self.graph.node_count());
         for holder in self.boundary.holders.iter() {
-            let has_new = graph
-                .targets(holder)
+            let targets = self.graph.targets(holder);
+            let has_new = targets
                 .iter()
                 .any(|&target| !self.boundary.old.contains(target));
-            if has_new && role(graph, holder) != Role::Engine {
-                self.ask(holder);
+            if has_new && role(self.graph, holder) != Role::Engine {
+                owners.insert(self.owner(holder));
             }
         }
+        for owner in owners.iter() {
+            if self.boundary.holders.contains(owner) {
+                self.ask(owner);
+            }
+        }
+    }
+
+    /// What a backing store belongs to; any other object is its own.
+    fn owner(&self, holder: NodeId) -> NodeId {
+        let mut owner = holder;
+        for _ in 0..DEEPEST {
+            match self.series.paths.parent(owner) {
+                Some((parent, _))
+                    if self.graph.kind(owner) == NodeKind::Array
+                        && role(self.graph, parent) != Role::Engine =>
+                {
+                    owner = parent;
+                }
+                _ => break,
+            }
+        }
+        owner
     }
 
     fn ask(&mut self, holder: NodeId) {
         self.seen.clear();
         let is_map = self.new_properties(holder) > MAP_PROPERTIES;
-        let mut way = Vec::new();
-        self.descend(holder, holder, is_map, &mut way);
+        self.descend(holder, holder, is_map, &mut Vec::new());
     }
 
     fn new_properties(&self, holder: NodeId) -> usize {
-        let graph = self.series.last().graph();
-        graph
-            .edges(holder)
+        let edges = self.graph.edges(holder);
+        edges
             .filter(|&edge| {
-                graph.edge_kind(edge) == EdgeKind::Property
-                    && !self.boundary.old.contains(graph.target(edge))
+                is_map_entry(self.graph, edge)
+                    && !self.boundary.old.contains(self.graph.target(edge))
             })
             .count()
     }
 
-    /// Looks at what `node` refers to: new objects that stayed are items; new stores, and new
-    /// containers that replaced older ones, are looked through.
+    /// Looks at what `node` refers to: new objects that stayed are items; stores, and new
+    /// containers that replaced older ones, are looked through. What can be reached directly and by way of a
+    /// store counts as reached directly.
     fn descend(
         &mut self,
         holder: NodeId,
@@ -115,142 +155,222 @@ impl<'s, 'h> Search<'s, 'h> {
         is_map: bool,
         way: &mut Vec<(EdgeShape, NodeId)>,
     ) {
-        let graph = self.series.last().graph();
-        for edge in graph.edges(node) {
-            let target = graph.target(edge);
-            if self.boundary.old.contains(target)
-                || !holds(graph, &self.series.weak_maps, node, edge)
+        let mut below = Vec::new();
+        for edge in self.graph.edges(node) {
+            let target = self.graph.target(edge);
+            if !holds(self.graph, &self.series.weak_maps, node, edge)
+                || is_shown_by_owner(self.graph, edge)
+                || !self.is_of_interest(node, target)
             {
                 continue;
             }
-            let target_role = role(graph, target);
-            if target_role == Role::Engine {
-                continue;
+            let target_role = role(self.graph, target);
+            let is_item = target_role == Role::Object && self.boundary.new.contains(target);
+            let shape = match target_role {
+                Role::Engine => continue,
+                _ if is_map && is_map_entry(self.graph, edge) => EdgeShape::Property,
+                _ => self.shapes.edge_shape(edge, target),
+            };
+            if target_role == Role::Store
+                || !self.boundary.new.contains(target)
+                || is_item && self.may_be_replaced(shape)
+            {
+                below.push((shape, target));
             }
-            let shape = self.edge_shape(edge, is_map && node == holder, target);
-            way.push((shape, target));
-            if target_role == Role::Object && self.boundary.new.contains(target) {
-                if self.seen.insert(target) {
-                    self.record(holder, way);
+            if is_item && self.seen.insert(target) {
+                self.record(holder, way, shape, target);
+            }
+        }
+        if way.len() + 1 < DEEPEST {
+            for (shape, target) in below {
+                if self.seen.insert_below(target) {
+                    way.push((shape, target));
+                    self.descend(holder, target, false, way);
+                    way.pop();
                 }
-            } else if way.len() < DEEPEST && self.seen.insert(target) {
-                self.descend(holder, target, false, way);
             }
-            way.pop();
         }
     }
 
-    fn edge_shape(&mut self, edge: EdgeId, is_map: bool, target: NodeId) -> EdgeShape {
-        let is_property = self.series.last().graph().edge_kind(edge) == EdgeKind::Property;
-        if is_map && is_property {
-            return EdgeShape::Any;
-        }
-        self.shapes.edge_shape(edge, target)
+    /// New objects, and the old stores of `node` itself.
+    fn is_of_interest(&self, node: NodeId, target: NodeId) -> bool {
+        !self.boundary.old.contains(target)
+            || self.graph.kind(target) == NodeKind::Array
+                && self
+                    .series
+                    .paths
+                    .parent(target)
+                    .is_some_and(|parent| parent.0 == node)
     }
 
-    fn record(&mut self, holder: NodeId, way: &[(EdgeShape, NodeId)]) {
+    /// With two snapshots everything new has stayed, also a container that replaced another.
+    fn may_be_replaced(&self, edge: EdgeShape) -> bool {
+        self.series.heaps.len() == 2 && matches!(edge, EdgeShape::Named(_))
+    }
+
+    fn record(
+        &mut self,
+        holder: NodeId,
+        way: &[(EdgeShape, NodeId)],
+        edge: EdgeShape,
+        item: NodeId,
+    ) {
         let mut shape = self.shapes.of(holder);
         for &(edge, node) in way {
             shape = self.shapes.extend(Some(shape), Some(edge), node);
         }
-        if self.shapes.is_internal(shape) {
+        let kind = main_kind(self.graph.kind(item));
+        let key = (shape, edge, kind, self.item_class(item));
+        if let Some(cluster) = self.clusters.get_mut(&key) {
+            cluster.holders.insert(holder);
+            cluster.items.push(item);
             return;
         }
-        let heap = self.series.last();
-        let cluster = self.clusters.entry(shape).or_insert_with(|| Cluster {
-            links: way
-                .iter()
-                .map(|&(edge, node)| Link::new(heap, edge, node))
-                .collect(),
-            holders: FxHashSet::default(),
-            items: Vec::new(),
-        });
-        cluster.holders.insert(holder);
-        cluster.items.extend(way.last().map(|last| last.1));
+        let shape = self.shapes.extend(Some(shape), Some(edge), item);
+        let steps = way.iter().copied().chain([(edge, item)]);
+        let links: Vec<Link> = steps
+            .map(|(edge, node)| Link::new(self.graph, edge, node))
+            .collect();
+        // By names alone each holder has one of them at most, or it is a tree.
+        if self.shapes.is_internal(shape) || !links.iter().any(Link::is_repeated) {
+            return;
+        }
+        let cluster = Cluster {
+            links,
+            holders: [holder].into_iter().collect(),
+            items: vec![item],
+            shape,
+        };
+        self.clusters.insert(key, cluster);
+    }
+
+    fn item_class(&self, item: NodeId) -> ItemClass {
+        let name = self.graph.name_text(item);
+        let part = class_part(self.graph.kind(item), &name);
+        if part == name {
+            ItemClass::Named(self.graph.name(item))
+        } else if part.is_empty() {
+            ItemClass::Any
+        } else {
+            ItemClass::Element(self.series.last().class_of(item))
+        }
     }
 
     /// Clusters that grow in every step, measured in every snapshot.
-    fn suspects(&mut self, detector: &'static str) -> Vec<Suspect> {
+    fn findings(&mut self, detector: &'static str) -> Vec<Finding> {
         let last = self.series.heaps.len() - 1;
-        let mut clusters: Vec<(ShapeId, Cluster, u64)> = std::mem::take(&mut self.clusters)
-            .into_iter()
-            .map(|(shape, cluster)| {
+        let mut clusters: Vec<(Cluster, u64)> = std::mem::take(&mut self.clusters)
+            .into_values()
+            .map(|cluster| {
                 let bytes = self.series.retained_by_all(last, &cluster.items);
-                (shape, cluster, bytes)
+                (cluster, bytes)
             })
-            .filter(|(_, cluster, bytes)| {
-                cluster.items.len() as u64 >= FEWEST || *bytes >= LARGE_BYTES
-            })
+            .filter(|(cluster, bytes)| is_worth_reporting(cluster.items.len() as u64, *bytes))
             .collect();
-        clusters.sort_by_key(|(shape, cluster, bytes)| {
-            (std::cmp::Reverse((*bytes, cluster.items.len())), *shape)
+        clusters.sort_by_key(|(cluster, bytes)| {
+            (
+                std::cmp::Reverse((*bytes, cluster.items.len())),
+                cluster.shape,
+            )
         });
         clusters.truncate(CLOSE_LOOKS);
-        let growth = self.measure(&clusters);
-        clusters
+        let measured = self.measure(&clusters);
+        let mut growing: Vec<(Cluster, Measured)> = clusters
             .into_iter()
-            .zip(growth)
-            .filter(|(_, growth)| rises_steadily(growth))
-            .map(|((shape, cluster, _), growth)| self.suspect(detector, shape, &cluster, growth))
-            .filter(is_no_noise)
+            .map(|(cluster, _)| cluster)
+            .zip(measured)
+            .filter(|(_, measured)| Series::grows(&measured.growth))
+            .collect();
+        self.drop_keys(&mut growing);
+        growing.retain(|(cluster, _)| !self.is_in_page(cluster.items[0]));
+        growing
+            .into_iter()
+            .map(|(cluster, measured)| Finding {
+                suspect: self.suspect(detector, &cluster, measured.growth),
+                items: measured.items,
+            })
             .collect()
     }
 
-    /// For each cluster the count and bytes in each snapshot.
-    fn measure(&self, clusters: &[(ShapeId, Cluster, u64)]) -> Vec<Vec<GrowthPoint>> {
-        let last_graph = self.series.last().graph();
+    /// Elements of a document are on the page for all to see; those of none have a detector of
+    /// their own.
+    fn is_in_page(&self, node: NodeId) -> bool {
+        let is_element = || self.graph.name_text(node).starts_with('<');
+        self.graph.kind(node) == NodeKind::Native
+            && match self.series.last().detachedness(node) {
+                0 => false,
+                1 => is_element(),
+                _ => true,
+            }
+    }
+
+    /// The keys of a map come and go with its values: texts that are as many as something that
+    /// the same containers hold, and that retains more, are no finding of their own.
+    fn drop_keys(&self, growing: &mut Vec<(Cluster, Measured)>) {
+        let is_key = |row: usize| {
+            let (keys, of_keys) = &growing[row];
+            let kind = main_kind(self.graph.kind(keys.items[0]));
+            matches!(kind, NodeKind::String | NodeKind::Symbol)
+                && growing[..row].iter().any(|(values, of_values)| {
+                    let counts = of_values.growth.iter().map(|point| point.count);
+                    counts.eq(of_keys.growth.iter().map(|point| point.count))
+                        && values.holders == keys.holders
+                })
+        };
+        let mut dropped: Vec<bool> = (0..growing.len()).map(is_key).collect();
+        dropped.reverse();
+        growing.retain(|_| !dropped.pop().unwrap_or(false));
+    }
+
+    /// For each cluster the count and bytes in each snapshot, and the items of the last.
+    fn measure(&self, clusters: &[(Cluster, u64)]) -> Vec<Measured> {
         let ids: FxHashSet<u64> = clusters
             .iter()
-            .flat_map(|(_, cluster, _)| cluster.holders.iter())
-            .map(|&holder| last_graph.object_id(holder))
+            .flat_map(|(cluster, _)| cluster.holders.iter())
+            .map(|&holder| self.graph.object_id(holder))
             .collect();
-        let mut growth = vec![Vec::new(); clusters.len()];
+        let mut measured = vec![Measured::default(); clusters.len()];
         for (index, heap) in self.series.heaps.iter().enumerate() {
             let objects = find_objects(heap.graph(), &ids);
-            for ((_, cluster, _), points) in clusters.iter().zip(&mut growth) {
+            for ((cluster, _), Measured { growth, items }) in clusters.iter().zip(&mut measured) {
                 let holders = cluster.holders.iter();
-                let mut items: Vec<NodeId> = holders
-                    .filter_map(|&holder| objects.get(&last_graph.object_id(holder)))
+                *items = holders
+                    .filter_map(|&holder| objects.get(&self.graph.object_id(holder)))
                     .flat_map(|&holder| follow_all(heap.graph(), &cluster.links, holder))
                     .collect();
                 items.sort_unstable();
                 items.dedup();
-                let bytes = self.series.retained_by_all(index, &items);
-                points.push(GrowthPoint {
+                growth.push(GrowthPoint {
                     count: items.len() as u64,
-                    bytes,
+                    bytes: self.series.retained_by_all(index, items),
                 });
             }
         }
-        growth
+        measured
     }
 
     fn suspect(
         &self,
         detector: &'static str,
-        shape: ShapeId,
         cluster: &Cluster,
         growth: Vec<GrowthPoint>,
     ) -> Suspect {
         let heap = self.series.last();
         let example = cluster.items[0];
-        let holder = *cluster
-            .holders
-            .iter()
-            .min()
-            .expect("a cluster has a holder");
-        let why = why(cluster, &growth, &node_word(heap, example));
+        let name = node_word(heap, example);
+        let holders = cluster.holders.iter();
+        let holder = *holders.min().expect("a cluster has a holder");
         Suspect {
             id: String::new(),
             kind: "growing",
             detector,
-            name: node_word(heap, example),
             retained_bytes: growth.last().map_or(0, |point| point.bytes),
+            path: self.shapes.steps(cluster.shape),
+            why: why(cluster, &growth, &name),
+            name,
             growth,
-            path: self.shapes.steps(shape),
-            why,
-            holder_id: heap.graph().object_id(holder),
-            example_id: heap.graph().object_id(example),
+            holder_id: self.graph.object_id(holder),
+            example_id: self.graph.object_id(example),
         }
     }
 }
@@ -272,12 +392,38 @@ fn why(cluster: &Cluster, growth: &[GrowthPoint], name: &str) -> String {
     )
 }
 
-/// Growth worth a person's time: many objects, or large ones.
-fn is_no_noise(suspect: &Suspect) -> bool {
-    let (Some(first), Some(last)) = (suspect.growth.first(), suspect.growth.last()) else {
-        return false;
-    };
-    let steps = suspect.growth.len() as u64 - 1;
-    last.count - first.count >= FEWEST * steps
-        || last.bytes.saturating_sub(first.bytes) >= LARGE_BYTES
+/// What the holder at hand was already asked about. Forgetting costs as much as was remembered:
+/// there may be a million holders after one with a million entries.
+struct Seen {
+    items: NodeSet,
+    below: NodeSet,
+    touched: Vec<NodeId>,
+}
+
+impl Seen {
+    fn new(nodes: usize) -> Self {
+        Self {
+            items: NodeSet::new(nodes),
+            below: NodeSet::new(nodes),
+            touched: Vec::new(),
+        }
+    }
+
+    fn insert(&mut self, node: NodeId) -> bool {
+        self.touched.push(node);
+        self.items.insert(node)
+    }
+
+    /// A container that is itself an item may also be looked through.
+    fn insert_below(&mut self, node: NodeId) -> bool {
+        self.touched.push(node);
+        self.below.insert(node)
+    }
+
+    fn clear(&mut self) {
+        for node in self.touched.drain(..) {
+            self.items.remove(node);
+            self.below.remove(node);
+        }
+    }
 }

@@ -11,8 +11,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::links::{Link, Role, follow_all, holds, role};
 use super::series::{Boundary, Series, find_objects};
 use super::shapes::{EdgeShape, Shapes};
-use super::{Detector, GrowthPoint, PathStep, Suspect, counts_in_words, rises_steadily};
-use crate::paths::{function_word, node_word};
+use super::words::counts_in_words;
+use super::{Detector, Finding, GrowthPoint, Measured, PathStep, Suspect, is_worth_reporting};
+use crate::paths::node_word;
 use crate::{ClassId, NodeSet};
 
 /// The detector.
@@ -24,25 +25,26 @@ const LONGEST_LINK: usize = 3;
 const WIDEST_SEARCH: usize = 48;
 /// A node with more references than this is a place where everything meets, not a list's entry.
 const WIDEST_ENTRY: usize = 32;
-/// Shorter growth than this, per step, is noise.
-const FEWEST: u64 = 10;
 /// After so many tries in vain, a kind of object is not tried again.
 const TRIES: u32 = 64;
+/// Lists that are looked at closely.
+const CLOSE_LOOKS: usize = 200;
 
 impl Detector for GrowingLists {
     fn name(&self) -> &'static str {
         "growing-lists"
     }
 
-    fn find(&self, series: &Series<'_>) -> Vec<Suspect> {
-        let boundaries = series.boundaries.iter();
-        boundaries
-            .flat_map(|boundary| {
-                let mut search = Search::new(series, boundary);
-                search.run();
-                search.suspects(self.name())
-            })
-            .collect()
+    fn find(&self, series: &Series<'_>, _: &[Finding]) -> Vec<Finding> {
+        let mut known = NodeSet::new(series.last().graph().node_count());
+        let mut findings = Vec::new();
+        for boundary in &series.boundaries {
+            let mut search = Search::new(series, boundary, known);
+            search.run();
+            findings.extend(search.findings(self.name()));
+            known = search.known;
+        }
+        findings
     }
 }
 
@@ -54,13 +56,17 @@ struct Kind {
     place: Option<(u32, u32, u32)>,
 }
 
+/// An edge by its shape and the node it leads to.
+type Steps = Vec<(EdgeShape, NodeId)>;
+
 /// A list: who holds its first entry, and how to get from one to the next.
 struct List {
     holder: NodeId,
-    /// From the holder to the first entry.
-    first: Vec<Link>,
-    head: NodeId,
     edge: EdgeShape,
+    head: NodeId,
+    /// From the first entry to the second, as found.
+    steps: Steps,
+    /// The same for any entry.
     next: Vec<Link>,
 }
 
@@ -76,7 +82,8 @@ struct Search<'s, 'h> {
 }
 
 impl<'s, 'h> Search<'s, 'h> {
-    fn new(series: &'s Series<'h>, boundary: &'s Boundary) -> Self {
+    /// A search that leaves the entries of known lists alone.
+    fn new(series: &'s Series<'h>, boundary: &'s Boundary, known: NodeSet) -> Self {
         let graph = series.last().graph();
         let places = graph
             .locations()
@@ -89,7 +96,7 @@ impl<'s, 'h> Search<'s, 'h> {
             boundary,
             places,
             failures: FxHashMap::default(),
-            known: NodeSet::new(graph.node_count()),
+            known,
             lists: Vec::new(),
         }
     }
@@ -118,6 +125,9 @@ impl<'s, 'h> Search<'s, 'h> {
                 continue;
             }
             for edge in new {
+                if self.lists.len() == CLOSE_LOOKS {
+                    return;
+                }
                 let head = graph.target(edge);
                 let is_entry = matches!(
                     graph.kind(head),
@@ -144,38 +154,54 @@ impl<'s, 'h> Search<'s, 'h> {
         {
             return;
         }
-        let heap = self.series.last();
-        let list = self.find_next(head, kind).map(|next| {
-            let next: Vec<Link> = next
-                .into_iter()
-                .map(|(edge, node)| Link::new(heap, edge, node))
-                .collect();
-            let entries = entries(heap.graph(), head, &next);
-            (next, entries)
-        });
-        match list {
-            Some((next, entries)) if entries.len() as u64 >= FEWEST => {
-                for &entry in &entries {
-                    self.known.insert(entry);
-                }
-                let (holder, first) = self.head_of(holder, edge, head, &next);
-                self.lists.push(List {
-                    holder,
-                    first,
-                    head,
-                    edge,
-                    next,
-                });
-            }
-            _ => *self.failures.entry(kind).or_default() += 1,
+        let graph = self.series.last().graph();
+        let Some(steps) = self.find_next(head, kind) else {
+            *self.failures.entry(kind).or_default() += 1;
+            return;
+        };
+        let links = steps.iter();
+        let next: Vec<Link> = links
+            .map(|&(edge, node)| Link::new(graph, edge, node))
+            .collect();
+        let entries = entries(graph, head, &next, &self.known);
+        let last = self.series.heaps.len() - 1;
+        let bytes = self.series.retained_by_all(last, &entries);
+        if !is_worth_reporting(entries.len() as u64, bytes) || entries.len() == 1 {
+            *self.failures.entry(kind).or_default() += 1;
+            return;
         }
+        let list = self.list_of(List {
+            holder,
+            edge,
+            head,
+            steps,
+            next,
+        });
+        // From its first entry on, so that no other way into it is followed to its end again.
+        for entry in self.entries_of(&list) {
+            self.known.insert(entry);
+        }
+        for entry in entries {
+            self.known.insert(entry);
+        }
+        self.lists.push(list);
+    }
+
+    fn entries_of(&self, list: &List) -> Vec<NodeId> {
+        let graph = self.series.last().graph();
+        entries(
+            graph,
+            list.head,
+            &list.next,
+            &NodeSet::new(graph.node_count()),
+        )
     }
 
     /// The shortest way from an entry to another of its kind, over new objects and old ones alike.
-    fn find_next(&mut self, entry: NodeId, kind: Kind) -> Option<Vec<(EdgeShape, NodeId)>> {
+    fn find_next(&mut self, entry: NodeId, kind: Kind) -> Option<Steps> {
         let graph = self.series.last().graph();
         let mut seen: FxHashSet<NodeId> = [entry].into_iter().collect();
-        let mut ways: Vec<Vec<(EdgeShape, NodeId)>> = vec![Vec::new()];
+        let mut ways: Vec<Steps> = vec![Vec::new()];
         let mut next = 0;
         while let Some(way) = ways.get(next).cloned() {
             next += 1;
@@ -205,29 +231,21 @@ impl<'s, 'h> Search<'s, 'h> {
     }
 
     /// Where a list grows at its end, the holder is itself an entry: goes back to who holds the first.
-    fn head_of(
-        &mut self,
-        holder: NodeId,
-        edge: EdgeShape,
-        head: NodeId,
-        next: &[Link],
-    ) -> (NodeId, Vec<Link>) {
-        let heap = self.series.last();
-        let graph = heap.graph();
-        let mut first = (holder, vec![Link::new(heap, edge, head)]);
-        let mut entry = head;
+    fn list_of(&mut self, list: List) -> List {
+        let graph = self.series.last().graph();
+        let mut list = list;
         // Each turn goes up one link of the list.
-        while let Some(before) = self.entry_before(entry, next.len())
-            && graph.name(before) == graph.name(entry)
-            && self.kind(before) == self.kind(entry)
-            && follow_all(graph, next, before).contains(&entry)
-            && let Some((parent, edge)) = self.series.paths.parent(before)
+        while let Some(before) = self.entry_before(list.head, list.next.len())
+            && graph.name(before) == graph.name(list.head)
+            && self.kind(before) == self.kind(list.head)
+            && follow_all(graph, &list.next, before).contains(&list.head)
+            && let Some((holder, edge)) = self.series.paths.parent(before)
         {
-            entry = before;
-            let edge = self.shapes.edge_shape(edge, before);
-            first = (parent, vec![Link::new(heap, edge, before)]);
+            list.edge = self.shapes.edge_shape(edge, before);
+            list.holder = holder;
+            list.head = before;
         }
-        first
+        list
     }
 
     fn entry_before(&self, entry: NodeId, steps: usize) -> Option<NodeId> {
@@ -237,44 +255,48 @@ impl<'s, 'h> Search<'s, 'h> {
     }
 
     /// Lists that got longer in every step.
-    fn suspects(&mut self, detector: &'static str) -> Vec<Suspect> {
+    fn findings(&mut self, detector: &'static str) -> Vec<Finding> {
         let lists = std::mem::take(&mut self.lists);
-        if lists.is_empty() {
-            return Vec::new();
-        }
+        let measured = self.measure(&lists);
+        lists
+            .iter()
+            .zip(measured)
+            .filter(|(_, measured)| Series::grows(&measured.growth))
+            .map(|(list, measured)| Finding {
+                suspect: self.suspect(detector, list, measured.growth),
+                items: measured.items,
+            })
+            .collect()
+    }
+
+    /// For each list its length and bytes in each snapshot, and its entries in the last.
+    fn measure(&self, lists: &[List]) -> Vec<Measured> {
         let last = self.series.last().graph();
         let ids: FxHashSet<u64> = lists
             .iter()
             .map(|list| last.object_id(list.holder))
             .collect();
-        let mut growth = vec![Vec::new(); lists.len()];
+        let mut measured = vec![Measured::default(); lists.len()];
         for (index, heap) in self.series.heaps.iter().enumerate() {
-            let holders = find_objects(heap.graph(), &ids);
-            for (list, points) in lists.iter().zip(&mut growth) {
-                let holder = holders.get(&last.object_id(list.holder)).copied();
-                let entries = holder.map_or_else(Vec::new, |holder| {
-                    let heads = follow_all(heap.graph(), &list.first, holder);
-                    heads
-                        .first()
-                        .map_or_else(Vec::new, |&head| entries(heap.graph(), head, &list.next))
+            let graph = heap.graph();
+            let holders = find_objects(graph, &ids);
+            let none = NodeSet::new(graph.node_count());
+            for (list, Measured { growth, items }) in lists.iter().zip(&mut measured) {
+                let holder = holders.get(&last.object_id(list.holder));
+                let first = Link::new(last, list.edge, list.head);
+                let heads = holder.map_or_else(Vec::new, |&holder| {
+                    follow_all(graph, std::slice::from_ref(&first), holder)
                 });
-                let bytes = self.series.retained_by_all(index, &entries);
-                points.push(GrowthPoint {
-                    count: entries.len() as u64,
-                    bytes,
+                *items = heads
+                    .first()
+                    .map_or_else(Vec::new, |&head| entries(graph, head, &list.next, &none));
+                growth.push(GrowthPoint {
+                    count: items.len() as u64,
+                    bytes: self.series.retained_by_all(index, items),
                 });
             }
         }
-        let suspects = lists.iter().zip(growth).filter(|(_, growth)| {
-            let steps = growth.len() as u64 - 1;
-            let (first, last) = (growth[0], growth[growth.len() - 1]);
-            rises_steadily(growth) && last.count - first.count >= FEWEST * steps
-        });
-        let suspects: Vec<_> = suspects.collect();
-        suspects
-            .into_iter()
-            .map(|(list, growth)| self.suspect(detector, list, growth))
-            .collect()
+        measured
     }
 
     fn suspect(
@@ -288,22 +310,19 @@ impl<'s, 'h> Search<'s, 'h> {
         let shape = self.shapes.of(list.holder);
         let shape = self.shapes.extend(Some(shape), Some(list.edge), list.head);
         let mut path = self.shapes.steps(shape);
-        path.extend(list.next.iter().map(|link| PathStep {
-            edge: Some(link.edge.clone().unwrap_or_else(|| "[*]".to_owned())),
-            node: if link.kind == NodeKind::Closure {
-                function_word(&link.name)
-            } else {
-                link.name.clone()
-            },
-        }));
+        path.extend(
+            list.steps
+                .iter()
+                .zip(&list.next)
+                .map(|(step, link)| PathStep {
+                    edge: Some(link.edge_word().to_owned()),
+                    node: node_word(heap, step.1),
+                }),
+        );
         if let Some(last) = path.last_mut() {
             last.node.push_str(" …");
         }
-        let links: Vec<&str> = list
-            .next
-            .iter()
-            .map(|link| link.edge.as_deref().unwrap_or("[*]"))
-            .collect();
+        let links: Vec<&str> = list.next.iter().map(Link::edge_word).collect();
         let why = format!(
             "a linked list of `{name}`, each holding the next by `{}`, is {} entries long, longer in every snapshot",
             links.join(" -> "),
@@ -324,14 +343,15 @@ impl<'s, 'h> Search<'s, 'h> {
     }
 }
 
-/// All entries of a list from its head on.
-fn entries(graph: &HeapGraph, head: NodeId, next: &[Link]) -> Vec<NodeId> {
+/// The entries of a list from its head on, up to one that is known.
+fn entries(graph: &HeapGraph, head: NodeId, next: &[Link], known: &NodeSet) -> Vec<NodeId> {
     let mut seen: FxHashSet<NodeId> = [head].into_iter().collect();
     let mut entries = vec![head];
     let mut at = head;
     while let Some(after) = follow_all(graph, next, at)
         .into_iter()
         .find(|node| !seen.contains(node))
+        && !known.contains(after)
     {
         seen.insert(after);
         entries.push(after);

@@ -4,10 +4,10 @@
 use heapatlas_model::{EdgeKind, NodeId};
 use rustc_hash::FxHashMap;
 
-use super::links::{Role, holds, role};
+use super::links::{self, Role, holds, is_map_entry, role};
 use super::series::Series;
 use super::shapes::{EdgeShape, Shapes};
-use super::{Detector, GrowthPoint, Suspect};
+use super::{Detector, Finding, GrowthPoint, Suspect};
 use crate::ClassId;
 use crate::paths::node_word;
 
@@ -26,7 +26,7 @@ impl Detector for LargeContainers {
         "large-containers"
     }
 
-    fn find(&self, series: &Series<'_>) -> Vec<Suspect> {
+    fn find(&self, series: &Series<'_>, _: &[Finding]) -> Vec<Finding> {
         if series.heaps.len() != 1 {
             return Vec::new();
         }
@@ -40,14 +40,14 @@ impl Detector for LargeContainers {
         for group in groups {
             let bytes = series.retained_by_all(0, &group.items);
             let shape = shapes.of(group.holder);
-            let shape = shapes.extend(Some(shape), Some(EdgeShape::Any), group.items[0]);
+            let shape = shapes.extend(Some(shape), Some(EdgeShape::Index), group.items[0]);
             if bytes < threshold || shapes.is_internal(shape) {
                 continue;
             }
             let count = group.items.len() as u64;
             let name = node_word(heap, group.items[0]);
             let share = bytes * 100 / heap.total_bytes().max(1);
-            suspects.push(Suspect {
+            let suspect = Suspect {
                 id: String::new(),
                 kind: "large",
                 detector: self.name(),
@@ -60,6 +60,10 @@ impl Detector for LargeContainers {
                 path: shapes.steps(shape),
                 holder_id: heap.graph().object_id(group.holder),
                 example_id: heap.graph().object_id(group.items[0]),
+            };
+            suspects.push(Finding {
+                suspect,
+                items: group.items,
             });
         }
         suspects
@@ -80,6 +84,7 @@ fn groups(series: &Series<'_>) -> Vec<Group> {
         // The global object and the engine's tables are large in every heap.
         if graph.edges(holder).len() < FEWEST
             || role(graph, holder) == Role::Engine
+            || is_shown_by_owner(series, holder)
             || heap.distance(holder).is_none_or(|distance| distance < 2)
         {
             continue;
@@ -87,8 +92,12 @@ fn groups(series: &Series<'_>) -> Vec<Group> {
         let mut by_class: FxHashMap<ClassId, Vec<NodeId>> = FxHashMap::default();
         for edge in graph.edges(holder) {
             let item = graph.target(edge);
-            let is_context = graph.edge_kind(edge) == EdgeKind::Context;
-            if !is_context
+            let is_many = match graph.edge_kind(edge) {
+                EdgeKind::Context => false,
+                EdgeKind::Property => is_map_entry(graph, edge),
+                _ => true,
+            };
+            if is_many
                 && holds(graph, &series.weak_maps, holder, edge)
                 && role(graph, item) == Role::Object
             {
@@ -108,4 +117,10 @@ fn groups(series: &Series<'_>) -> Vec<Group> {
     }
     groups.retain(|group| group.items.len() >= FEWEST);
     groups
+}
+
+/// Whether a node is a store whose owner has the same references.
+fn is_shown_by_owner(series: &Series<'_>, node: NodeId) -> bool {
+    let arrival = series.paths.parent(node);
+    arrival.is_some_and(|(_, edge)| links::is_shown_by_owner(series.last().graph(), edge))
 }

@@ -6,14 +6,18 @@
 mod detached;
 mod growing_containers;
 mod growing_lists;
+mod growing_structures;
 mod large_containers;
 mod links;
 mod series;
 pub(crate) mod shapes;
+mod words;
+
+pub use words::path_in_words;
 
 use std::hash::{Hash, Hasher};
 
-use heapatlas_model::Count;
+use heapatlas_model::NodeId;
 use rustc_hash::FxHasher;
 
 use crate::Heap;
@@ -80,14 +84,30 @@ trait Detector: Sync {
     /// Its name, in reports.
     fn name(&self) -> &'static str;
 
-    /// What it finds in the last snapshot of a series, given the ones before.
-    fn find(&self, series: &Series<'_>) -> Vec<Suspect>;
+    /// What it finds in the last snapshot of a series, given the ones before, and what detectors
+    /// before it have found.
+    fn find(&self, series: &Series<'_>, found: &[Finding]) -> Vec<Finding>;
 }
 
-const DETECTORS: [&dyn Detector; 4] = [
+/// A suspect with the nodes of the last snapshot that it is about.
+struct Finding {
+    suspect: Suspect,
+    items: Vec<NodeId>,
+}
+
+/// What was counted: the figures in each snapshot, the nodes of the last.
+#[derive(Clone, Default)]
+struct Measured {
+    growth: Vec<GrowthPoint>,
+    items: Vec<NodeId>,
+}
+
+/// In this order: those that can say most about a thing look first.
+const DETECTORS: [&dyn Detector; 5] = [
     &growing_containers::GrowingContainers,
     &growing_lists::GrowingLists,
     &detached::DetachedDom,
+    &growing_structures::GrowingStructures,
     &large_containers::LargeContainers,
 ];
 
@@ -103,10 +123,12 @@ pub fn find_leaks(heaps: &[Heap], options: LeakOptions) -> Vec<Suspect> {
         return Vec::new();
     }
     let series = Series::new(heaps);
-    let mut suspects: Vec<Suspect> = DETECTORS
-        .iter()
-        .flat_map(|detector| detector.find(&series))
-        .collect();
+    let mut found = Vec::new();
+    for detector in DETECTORS {
+        let more = detector.find(&series, &found);
+        found.extend(more);
+    }
+    let mut suspects: Vec<Suspect> = found.into_iter().map(|finding| finding.suspect).collect();
     for suspect in &mut suspects {
         suspect.id = stable_id(suspect);
     }
@@ -138,51 +160,12 @@ fn stable_id(suspect: &Suspect) -> String {
     format!("{:016x}", hasher.finish())
 }
 
-/// A path in one line, with what is only plumbing left out:
-/// `global.sessions (Map) -> table -> [*] Session`.
-pub fn path_in_words(path: &[PathStep]) -> String {
-    let mut words = String::new();
-    for step in path {
-        match &step.edge {
-            None => words.push_str(&step.node),
-            Some(edge) if is_plumbing(&step.node) => {
-                words.push_str(" -> ");
-                words.push_str(edge);
-            }
-            Some(edge) if edge == "[*]" => {
-                words.push_str(" -> [*] ");
-                words.push_str(&step.node);
-            }
-            Some(edge) => {
-                words.push_str(" -> ");
-                words.push_str(edge);
-                words.push_str(" (");
-                words.push_str(&step.node);
-                words.push(')');
-            }
-        }
-    }
-    words
-}
+/// Fewer objects than this are noise, unless they are large.
+const FEWEST: u64 = 10;
+/// Objects that retain this much are no noise, however few.
+const LARGE_BYTES: u64 = 256 << 10;
 
-/// Nodes whose class says nothing that the edge to them has not said.
-fn is_plumbing(node: &str) -> bool {
-    matches!(
-        node,
-        "(array)" | "(system)" | "system / Context" | "(object elements)"
-    )
-}
-
-/// `200, then 1,200, then 2,200`.
-fn counts_in_words(growth: &[GrowthPoint]) -> String {
-    let counts: Vec<String> = growth
-        .iter()
-        .map(|point| Count(point.count).to_string())
-        .collect();
-    counts.join(", then ")
-}
-
-/// Whether the count rose in every step.
-fn rises_steadily(growth: &[GrowthPoint]) -> bool {
-    growth.len() >= 2 && growth.is_sorted_by(|a, b| a.count < b.count)
+/// Whether so many objects are worth a person's time.
+fn is_worth_reporting(count: u64, bytes: u64) -> bool {
+    count >= FEWEST || count > 0 && bytes >= LARGE_BYTES
 }

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use heapatlas_model::{HeapGraph, NodeId};
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::{FEWEST, GrowthPoint, LARGE_BYTES};
 use crate::paths::PathTree;
 use crate::weak_maps::WeakMapEdges;
 use crate::{Heap, NodeSet};
@@ -53,11 +54,39 @@ impl<'h> Series<'h> {
         self.heaps.last().expect("checked when it was made")
     }
 
+    /// Whether there are more in every snapshot, and enough more to matter.
+    pub fn grows(growth: &[GrowthPoint]) -> bool {
+        let [first, .., last] = growth else {
+            return false;
+        };
+        let steps = growth.len() as u64 - 1;
+        growth.is_sorted_by(|a, b| a.count < b.count)
+            && (last.count - first.count >= FEWEST * steps
+                || last.bytes.saturating_sub(first.bytes) >= LARGE_BYTES)
+    }
+
+    /// Where a node stands in the dominator order of the snapshot with this number.
+    pub fn position(&self, index: usize, node: NodeId) -> u32 {
+        self.positions(index)[node.index()]
+    }
+
+    /// Whether a node is another or hangs on it alone, in the snapshot with this number.
+    pub fn is_below(&self, index: usize, node: NodeId, other: NodeId) -> bool {
+        let place = self.position(index, node);
+        let first = self.position(index, other);
+        let end = self.heaps[index].dominator_order().subtree_end[first as usize];
+        (first..end).contains(&place)
+    }
+
+    fn positions(&self, index: usize) -> &[u32] {
+        self.positions[index].get_or_init(|| positions(&self.heaps[index]))
+    }
+
     /// The bytes of the snapshot with this number that would go if all of these went: what each
     /// retains, unless another of them dominates it.
     pub fn retained_by_all(&self, index: usize, nodes: &[NodeId]) -> u64 {
         let heap = &self.heaps[index];
-        let position = self.positions[index].get_or_init(|| positions(heap));
+        let position = self.positions(index);
         let order = heap.dominator_order();
         let mut places: Vec<u32> = nodes.iter().map(|node| position[node.index()]).collect();
         places.sort_unstable();

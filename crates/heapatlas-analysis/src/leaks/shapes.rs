@@ -4,6 +4,7 @@
 use heapatlas_model::{EdgeId, EdgeKind, NodeId, NodeKind, StringId};
 use rustc_hash::FxHashMap;
 
+use super::links::is_map_key;
 use crate::paths::{PathTree, bare_label, is_number, node_word};
 use crate::{ClassId, Heap, PathStep};
 
@@ -14,8 +15,12 @@ pub struct ShapeId(pub u32);
 /// An edge in a shape.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum EdgeShape {
-    /// One of many: an element, an entry, a property of an object that is used as a map.
-    Any,
+    /// One of many by a number: an element, an entry of a table.
+    Index,
+    /// The key of an entry of a map.
+    Key,
+    /// One of many by a name: a property of an object that is used as a map.
+    Property,
     /// A name.
     Named(StringId),
 }
@@ -106,14 +111,20 @@ impl<'h> Shapes<'h> {
         let graph = self.heap.graph();
         let name = StringId(graph.columns().edge_label[edge.index()]);
         match graph.edge_kind(edge) {
-            EdgeKind::Element | EdgeKind::Hidden => EdgeShape::Any,
-            EdgeKind::Internal if is_number(&graph.strings().get(name)) => EdgeShape::Any,
+            EdgeKind::Element | EdgeKind::Hidden => EdgeShape::Index,
+            EdgeKind::Internal if is_number(&graph.strings().get(name)) => {
+                if is_map_key(graph, graph.source(edge), edge) {
+                    EdgeShape::Key
+                } else {
+                    EdgeShape::Index
+                }
+            }
             EdgeKind::Internal => EdgeShape::Named(self.without_number(name)),
             EdgeKind::Property => {
                 let holder = self.paths.parent(target).filter(|parent| parent.1 == edge);
                 let holder = holder.map_or_else(|| graph.source(edge), |parent| parent.0);
                 if self.is_map(holder, target) {
-                    EdgeShape::Any
+                    EdgeShape::Property
                 } else {
                     EdgeShape::Named(name)
                 }
@@ -196,6 +207,8 @@ impl<'h> Shapes<'h> {
         id
     }
 
+    /// Where the steps that end in `step` repeat the ones before them, the shape before the
+    /// repetition.
     fn fold(&self, shape: ShapeId, step: Step) -> Option<ShapeId> {
         let mut tail = vec![(None, step)];
         let mut at = Some(shape);
@@ -224,7 +237,7 @@ impl<'h> Shapes<'h> {
         while let Some(id) = at {
             let shape = &self.shapes[id.0 as usize];
             let edge = shape.step.edge.map(|edge| match edge {
-                EdgeShape::Any => "[*]".to_owned(),
+                EdgeShape::Index | EdgeShape::Key | EdgeShape::Property => "[*]".to_owned(),
                 EdgeShape::Named(name) => bare_label(&graph.strings().get(name)).to_owned(),
             });
             let mut node = node_word(self.heap, shape.example);
@@ -240,5 +253,87 @@ impl<'h> Shapes<'h> {
             steps[0].edge = None;
         }
         steps
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use heapatlas_model::{GraphBuilder, SnapshotFormat};
+
+    use super::*;
+    use crate::OpenOptions;
+
+    /// A heap that is one chain: each node is held by the one before, by a property.
+    fn chain(nodes: &[(&str, &str)]) -> Heap {
+        let mut builder = GraphBuilder::new(SnapshotFormat::V8);
+        let mut before = builder.node(NodeKind::Synthetic, "", 1, 0);
+        for (id, (edge, class)) in (3..).step_by(2).zip(nodes) {
+            let node = builder.node(NodeKind::Object, class, id, 8);
+            builder.named_edge(before, EdgeKind::Property, edge, node);
+            before = node;
+        }
+        Heap::open(builder.finish().unwrap(), OpenOptions::default())
+    }
+
+    /// The shape of the path to the last node.
+    #[track_caller]
+    fn check(nodes: &[(&str, &str)], expected: &str) {
+        let heap = chain(nodes);
+        let paths = PathTree::new(&heap);
+        let mut shapes = Shapes::new(&heap, &paths);
+        let shape = shapes.of(NodeId(nodes.len() as u32));
+        let steps: Vec<String> = shapes
+            .steps(shape)
+            .into_iter()
+            .map(|step| match step.edge {
+                Some(edge) => format!("{edge} {}", step.node),
+                None => step.node,
+            })
+            .collect();
+        assert_eq!(steps.join(", "), expected);
+    }
+
+    #[test]
+    fn steps_that_repeat_are_folded() {
+        let entry = ("next", "Entry");
+        check(&[("g", "G"), entry], "G, next Entry");
+        check(&[("g", "G"), entry, entry], "G, next Entry …");
+        check(&[("g", "G"), entry, entry, entry, entry], "G, next Entry …");
+        check(
+            &[("g", "G"), entry, entry, entry, ("value", "Value")],
+            "G, next Entry …, value Value",
+        );
+    }
+
+    #[test]
+    fn cycles_of_several_steps_are_folded() {
+        let (down, link) = (("down", "Box"), ("link", "Lid"));
+        check(
+            &[("g", "G"), down, link, down],
+            "G, down Box, link Lid, down Box",
+        );
+        check(
+            &[("g", "G"), down, link, down, link],
+            "G, down Box, link Lid …",
+        );
+        check(
+            &[("g", "G"), down, link, down, link, down, link],
+            "G, down Box, link Lid …",
+        );
+    }
+
+    #[test]
+    fn steps_that_differ_are_not_folded() {
+        check(
+            &[("g", "G"), ("left", "T"), ("right", "T"), ("left", "T")],
+            "G, left T, right T, left T",
+        );
+        check(&[("g", "G"), ("a", "T"), ("a", "U")], "G, a T, a U");
+    }
+
+    #[test]
+    fn long_lists_have_short_shapes() {
+        let nodes = vec![("next", "Entry"); 10_000];
+        check(&nodes, "Entry, next Entry …");
     }
 }
