@@ -347,7 +347,7 @@ impl<'s, 'h> Search<'s, 'h> {
                 .sum::<usize>();
             cost <= budget
         });
-        walks.count().max(ALWAYS_LOOKED_AT).min(CLOSE_LOOKS)
+        walks.count().clamp(ALWAYS_LOOKED_AT, CLOSE_LOOKS)
     }
 
     /// For each cluster the count and bytes in each snapshot, and the items of the last.
