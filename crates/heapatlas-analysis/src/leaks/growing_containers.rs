@@ -30,6 +30,8 @@ const DEEPEST: usize = 4;
 const MAP_PROPERTIES: usize = 12;
 /// Clusters that are looked at closely.
 const CLOSE_LOOKS: usize = 200;
+/// Clusters that are looked at closely whatever it costs.
+const ALWAYS_LOOKED_AT: usize = 20;
 
 impl Detector for GrowingContainers {
     fn name(&self) -> &'static str {
@@ -145,9 +147,8 @@ impl<'s, 'h> Search<'s, 'h> {
             .count()
     }
 
-    /// Looks at what `node` refers to: new objects that stayed are items; stores, and new
-    /// containers that replaced older ones, are looked through. What can be reached directly and by way of a
-    /// store counts as reached directly.
+    /// Looks at what `node` refers to, then through the stores there. What can be reached directly
+    /// and by way of a store counts as reached directly.
     fn descend(
         &mut self,
         holder: NodeId,
@@ -155,6 +156,28 @@ impl<'s, 'h> Search<'s, 'h> {
         is_map: bool,
         way: &mut Vec<(EdgeShape, NodeId)>,
     ) {
+        let below = self.look_at(holder, node, is_map, way);
+        if way.len() + 1 == DEEPEST {
+            return;
+        }
+        for (shape, target) in below {
+            if self.seen.insert_below(target) {
+                way.push((shape, target));
+                self.descend(holder, target, false, way);
+                way.pop();
+            }
+        }
+    }
+
+    /// Records the new objects that `node` refers to and that stayed; returns the stores, and the
+    /// new containers that may have replaced older ones.
+    fn look_at(
+        &mut self,
+        holder: NodeId,
+        node: NodeId,
+        is_map: bool,
+        way: &[(EdgeShape, NodeId)],
+    ) -> Vec<(EdgeShape, NodeId)> {
         let mut below = Vec::new();
         for edge in self.graph.edges(node) {
             let target = self.graph.target(edge);
@@ -165,31 +188,21 @@ impl<'s, 'h> Search<'s, 'h> {
                 continue;
             }
             let target_role = role(self.graph, target);
-            let is_item = target_role == Role::Object && self.boundary.new.contains(target);
+            let has_stayed = self.boundary.new.contains(target);
+            let is_item = target_role == Role::Object && has_stayed;
             let shape = match target_role {
                 Role::Engine => continue,
                 _ if is_map && is_map_entry(self.graph, edge) => EdgeShape::Property,
                 _ => self.shapes.edge_shape(edge, target),
             };
-            if target_role == Role::Store
-                || !self.boundary.new.contains(target)
-                || is_item && self.may_be_replaced(shape)
-            {
+            if target_role == Role::Store || !has_stayed || is_item && self.may_be_replaced(shape) {
                 below.push((shape, target));
             }
             if is_item && self.seen.insert(target) {
                 self.record(holder, way, shape, target);
             }
         }
-        if way.len() + 1 < DEEPEST {
-            for (shape, target) in below {
-                if self.seen.insert_below(target) {
-                    way.push((shape, target));
-                    self.descend(holder, target, false, way);
-                    way.pop();
-                }
-            }
-        }
+        below
     }
 
     /// New objects, and the old stores of `node` itself.
@@ -273,7 +286,7 @@ impl<'s, 'h> Search<'s, 'h> {
                 cluster.shape,
             )
         });
-        clusters.truncate(CLOSE_LOOKS);
+        clusters.truncate(self.affordable(&clusters));
         let measured = self.measure(&clusters);
         let mut growing: Vec<(Cluster, Measured)> = clusters
             .into_iter()
@@ -320,6 +333,21 @@ impl<'s, 'h> Search<'s, 'h> {
         let mut dropped: Vec<bool> = (0..growing.len()).map(is_key).collect();
         dropped.reverse();
         growing.retain(|_| !dropped.pop().unwrap_or(false));
+    }
+
+    /// How many clusters can be measured. Each takes a walk over all edges of its holders, so a
+    /// container of a million objects of hundreds of classes would cost hundreds of millions.
+    fn affordable(&self, clusters: &[(Cluster, u64)]) -> usize {
+        let budget = 4 * self.graph.edge_count();
+        let mut cost = 0;
+        let walks = clusters.iter().take_while(|(cluster, _)| {
+            let holders = cluster.holders.iter();
+            cost += holders
+                .map(|&holder| self.graph.edges(holder).len())
+                .sum::<usize>();
+            cost <= budget
+        });
+        walks.count().clamp(ALWAYS_LOOKED_AT, CLOSE_LOOKS)
     }
 
     /// For each cluster the count and bytes in each snapshot, and the items of the last.

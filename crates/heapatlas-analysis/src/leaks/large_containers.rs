@@ -89,34 +89,37 @@ fn groups(series: &Series<'_>) -> Vec<Group> {
         {
             continue;
         }
-        let mut by_class: FxHashMap<ClassId, Vec<NodeId>> = FxHashMap::default();
-        for edge in graph.edges(holder) {
-            let item = graph.target(edge);
-            let is_many = match graph.edge_kind(edge) {
-                EdgeKind::Context => false,
-                EdgeKind::Property => is_map_entry(graph, edge),
-                _ => true,
-            };
-            if is_many
-                && holds(graph, &series.weak_maps, holder, edge)
-                && role(graph, item) == Role::Object
-            {
-                by_class.entry(heap.class_of(item)).or_default().push(item);
-            }
-        }
-        groups.extend(
-            by_class
-                .into_values()
-                .filter(|items| items.len() >= FEWEST)
-                .map(|mut items| {
-                    items.sort_unstable();
-                    items.dedup();
-                    Group { holder, items }
-                }),
-        );
+        let by_class = items_by_class(series, holder).into_values();
+        groups.extend(by_class.map(|mut items| {
+            items.sort_unstable();
+            items.dedup();
+            Group { holder, items }
+        }));
     }
     groups.retain(|group| group.items.len() >= FEWEST);
     groups
+}
+
+/// The objects that a container holds side by side.
+fn items_by_class(series: &Series<'_>, holder: NodeId) -> FxHashMap<ClassId, Vec<NodeId>> {
+    let heap = series.last();
+    let graph = heap.graph();
+    let mut by_class: FxHashMap<ClassId, Vec<NodeId>> = FxHashMap::default();
+    for edge in graph.edges(holder) {
+        let item = graph.target(edge);
+        let is_one_of_many = match graph.edge_kind(edge) {
+            EdgeKind::Context => false,
+            EdgeKind::Property => is_map_entry(graph, edge),
+            _ => true,
+        };
+        if is_one_of_many
+            && holds(graph, &series.weak_maps, holder, edge)
+            && role(graph, item) == Role::Object
+        {
+            by_class.entry(heap.class_of(item)).or_default().push(item);
+        }
+    }
+    by_class
 }
 
 /// Whether a node is a store whose owner has the same references.

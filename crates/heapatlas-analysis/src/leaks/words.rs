@@ -3,6 +3,7 @@
 use heapatlas_model::Count;
 
 use super::{GrowthPoint, PathStep};
+use crate::paths::is_number;
 
 /// A path in one line, as a programmer would write it:
 /// `global.sessions (Map) -> table -> [*] Session`, `run() variable queue (Array) -> [*] Job`.
@@ -28,12 +29,15 @@ pub fn path_in_words(path: &[PathStep]) -> String {
     words
 }
 
-/// Everything hangs on a native context; what it holds is where the program begins.
+/// Everything hangs on a nameless root, in a browser on a native context below it; what it holds
+/// is where the program begins.
 fn first_step(path: &[PathStep]) -> usize {
     let contexts = path
         .iter()
         .rposition(|step| step.node.starts_with("system / NativeContext"));
-    contexts.map_or(0, |context| (context + 1).min(path.len() - 1))
+    let is_nameless = |step: &PathStep| matches!(step.node.as_str(), "" | "(synthetic)");
+    let root = usize::from(path.len() > 1 && is_nameless(&path[0]));
+    contexts.map_or(root, |context| (context + 1).min(path.len() - 1))
 }
 
 fn is_left_out(step: &PathStep) -> bool {
@@ -56,6 +60,9 @@ fn step_in_words(is_variable: bool, edge: &str, node: &str) -> String {
     if edge.starts_with('[') || edge == "…" {
         return format!(" -> {edge} {}", node_in_words(node));
     }
+    if is_number(edge) {
+        return format!(" -> [{edge}] {}", node_in_words(node));
+    }
     let is_plumbing = matches!(node, "(array)" | "(system)" | "(object elements)");
     if is_plumbing || node.starts_with("system / ") {
         return format!(" -> {edge}");
@@ -72,9 +79,11 @@ fn step_in_words(is_variable: bool, edge: &str, node: &str) -> String {
 
 /// `()` for a function that goes by the name just said, else the node in parentheses.
 fn node_after_name(edge: &str, node: &str) -> String {
-    let is_same_function = node == "function" || node.strip_suffix("()") == Some(edge);
-    if is_same_function {
+    let is_nameless = matches!(node, "function" | "Function" | "(closure)");
+    if is_nameless || node.strip_suffix("()") == Some(edge) {
         "()".to_owned()
+    } else if node.starts_with('(') {
+        format!(" {node}")
     } else {
         format!(" ({})", node_in_words(node))
     }
@@ -140,6 +149,17 @@ mod tests {
             &["global", "<symbol kList>|Array", "elements|(array)"],
             "global -> <symbol kList> (Array) -> elements",
         );
+        check(
+            &[
+                "(synthetic)",
+                "2|global",
+                "names|Map",
+                "table|(array)",
+                "12|(string)",
+            ],
+            "global.names (Map) -> table -> [12] (string)",
+        );
+        check(&["User", "name|(string)"], "User.name (string)");
         check(&[], "");
         check(&["global"], "global");
     }
