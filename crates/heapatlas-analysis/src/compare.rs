@@ -9,8 +9,8 @@ use rustc_hash::FxHashMap;
 
 use crate::classes::Classes;
 use crate::interfaces::Interfaces;
-use crate::leaks::shapes::{ShapeId, Shapes};
 use crate::paths::PathTree;
+use crate::paths::shapes::{ShapeId, Shapes};
 use crate::summary::class_figures;
 use crate::{Heap, path_in_words};
 
@@ -610,8 +610,8 @@ mod tests {
             .iter()
             .map(|share| (share.path.as_str(), share.count))
             .collect();
-        let in_list = "global -> list (Array) -> [*] Thing";
-        assert_eq!(paths, [(in_list, 2), ("global -> last (Thing)", 1)]);
+        let in_list = "global.list (Array) -> [*] Thing";
+        assert_eq!(paths, [(in_list, 2), ("global.last (Thing)", 1)]);
         let one = compare(&build(1), &build(4), CompareOptions { paths: 1 });
         assert_eq!(one.classes[0].paths.len(), 1);
     }

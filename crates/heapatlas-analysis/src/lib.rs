@@ -44,8 +44,8 @@ pub use inspect::{
     retainers,
 };
 pub use interfaces::{Interface, Interfaces};
-pub use leaks::{GrowthPoint, LeakOptions, PathStep, Suspect, find_leaks, path_in_words};
+pub use leaks::{GrowthPoint, LeakOptions, Suspect, find_leaks};
 pub use native_contexts::{ContextOwner, NativeContext, NativeContexts, native_contexts};
 pub use node_set::NodeSet;
-pub use paths::{PathTree, path_steps};
+pub use paths::{PathStep, PathTree, path_in_words, path_steps};
 pub use summary::{ClassRow, Statistics, Summary, summarize};

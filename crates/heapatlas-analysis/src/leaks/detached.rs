@@ -3,10 +3,12 @@
 use heapatlas_model::{Count, NodeId, NodeKind};
 use rustc_hash::FxHashMap;
 
+use super::detector::{Detector, Finding};
 use super::series::Series;
-use super::shapes::Shapes;
-use super::{Detector, Finding, GrowthPoint, PathStep, Suspect};
+use super::suspect::{GrowthPoint, Suspect};
 use crate::Heap;
+use crate::PathStep;
+use crate::paths::shapes::Shapes;
 use crate::paths::{PathTree, node_word};
 
 /// The detector.

@@ -11,14 +11,14 @@
 use heapatlas_model::{Count, HeapGraph, NodeId, NodeKind, StringId};
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::detector::{Detector, Finding};
 use super::links::{
     Link, Role, class_part, follow_all, holds, is_map_entry, is_shown_by_owner, main_kind, role,
 };
 use super::series::{Boundary, Series, find_objects};
-use super::shapes::{EdgeShape, ShapeId, Shapes};
-use super::words::counts_in_words;
-use super::{Detector, Finding, GrowthPoint, Measured, Suspect, is_worth_reporting};
+use super::suspect::{GrowthPoint, Measured, Suspect, counts_in_words, is_worth_reporting};
 use crate::paths::node_word;
+use crate::paths::shapes::{EdgeShape, ShapeId, Shapes};
 use crate::{ClassId, NodeSet};
 
 /// The detector.

@@ -8,12 +8,13 @@
 use heapatlas_model::{HeapGraph, NodeId, NodeKind};
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::detector::{Detector, Finding};
 use super::links::{Link, Role, follow_all, holds, role};
 use super::series::{Boundary, Series, find_objects};
-use super::shapes::{EdgeShape, Shapes};
-use super::words::counts_in_words;
-use super::{Detector, Finding, GrowthPoint, Measured, PathStep, Suspect, is_worth_reporting};
+use super::suspect::{GrowthPoint, Measured, Suspect, counts_in_words, is_worth_reporting};
+use crate::PathStep;
 use crate::paths::node_word;
+use crate::paths::shapes::{EdgeShape, Shapes};
 use crate::{ClassId, NodeSet};
 
 /// The detector.

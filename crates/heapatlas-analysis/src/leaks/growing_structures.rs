@@ -7,11 +7,12 @@
 use heapatlas_model::{Count, NodeId, NodeKind};
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::detector::{Detector, Finding};
 use super::series::{Boundary, Series, find_objects};
-use super::shapes::Shapes;
-use super::words::counts_in_words;
-use super::{Detector, Finding, GrowthPoint, PathStep, Suspect, is_worth_reporting};
+use super::suspect::{GrowthPoint, Suspect, counts_in_words, is_worth_reporting};
+use crate::PathStep;
 use crate::paths::node_word;
+use crate::paths::shapes::Shapes;
 use crate::{ClassId, Heap, NodeSet};
 
 /// The detector.

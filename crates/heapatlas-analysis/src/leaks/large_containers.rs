@@ -4,12 +4,13 @@
 use heapatlas_model::{EdgeKind, NodeId};
 use rustc_hash::FxHashMap;
 
+use super::detector::{Detector, Finding};
 use super::links::{self, Role, holds, is_map_entry, role};
 use super::series::Series;
-use super::shapes::{EdgeShape, Shapes};
-use super::{Detector, Finding, GrowthPoint, Suspect};
+use super::suspect::{GrowthPoint, Suspect};
 use crate::ClassId;
 use crate::paths::node_word;
+use crate::paths::shapes::{EdgeShape, Shapes};
 
 /// The detector.
 pub struct LargeContainers;

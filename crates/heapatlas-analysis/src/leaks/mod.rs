@@ -4,67 +4,24 @@
 //! names what it finds wrong. A new one is a module here and a line in [`DETECTORS`].
 
 mod detached;
+mod detector;
 mod growing_containers;
 mod growing_lists;
 mod growing_structures;
 mod large_containers;
 mod links;
 mod series;
-pub(crate) mod shapes;
-mod words;
+mod suspect;
 
-pub use words::path_in_words;
+pub use suspect::{GrowthPoint, Suspect};
 
 use std::hash::{Hash, Hasher};
 
-use heapatlas_model::NodeId;
 use rustc_hash::FxHasher;
 
 use crate::Heap;
+use detector::Detector;
 use series::Series;
-
-/// Something that grows or should be gone.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Suspect {
-    /// Stable over runs on the same files: detector, name and path, hashed.
-    pub id: String,
-    /// What is wrong with it: `growing`, `detached`, `large`.
-    pub kind: &'static str,
-    /// The detector that found it.
-    pub detector: &'static str,
-    /// What leaks, in the class's words.
-    pub name: String,
-    /// For each snapshot how many there are and what they retain, absolute.
-    pub growth: Vec<GrowthPoint>,
-    /// What would go with them, in the last snapshot.
-    pub retained_bytes: u64,
-    /// From the root to what leaks.
-    pub path: Vec<PathStep>,
-    /// Why it is suspected, in a sentence.
-    pub why: String,
-    /// The object id of one of the holders in the last snapshot, for a closer look.
-    pub holder_id: u64,
-    /// The object id of one of the leaked objects in the last snapshot.
-    pub example_id: u64,
-}
-
-/// A suspect in one snapshot.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct GrowthPoint {
-    /// Objects.
-    pub count: u64,
-    /// What they retain, in bytes.
-    pub bytes: u64,
-}
-
-/// One step of a path from the root.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct PathStep {
-    /// The edge that led here; `None` where the path begins.
-    pub edge: Option<String>,
-    /// The node, by class or name.
-    pub node: String,
-}
 
 /// How to look for leaks.
 #[derive(Clone, Copy, Debug)]
@@ -77,29 +34,6 @@ impl Default for LeakOptions {
     fn default() -> Self {
         Self { limit: 20 }
     }
-}
-
-/// Finds one kind of wrong.
-trait Detector: Sync {
-    /// Its name, in reports.
-    fn name(&self) -> &'static str;
-
-    /// What it finds in the last snapshot of a series, given the ones before, and what detectors
-    /// before it have found.
-    fn find(&self, series: &Series<'_>, found: &[Finding]) -> Vec<Finding>;
-}
-
-/// A suspect with the nodes of the last snapshot that it is about.
-struct Finding {
-    suspect: Suspect,
-    items: Vec<NodeId>,
-}
-
-/// What was counted: the figures in each snapshot, the nodes of the last.
-#[derive(Clone, Default)]
-struct Measured {
-    growth: Vec<GrowthPoint>,
-    items: Vec<NodeId>,
 }
 
 /// In this order: those that can say most about a thing look first.
@@ -158,14 +92,4 @@ fn stable_id(suspect: &Suspect) -> String {
     suspect.name.hash(&mut hasher);
     suspect.path.hash(&mut hasher);
     format!("{:016x}", hasher.finish())
-}
-
-/// Fewer objects than this are noise, unless they are large.
-const FEWEST: u64 = 10;
-/// Objects that retain this much are no noise, however few.
-const LARGE_BYTES: u64 = 256 << 10;
-
-/// Whether so many objects are worth a person's time.
-fn is_worth_reporting(count: u64, bytes: u64) -> bool {
-    count >= FEWEST || count > 0 && bytes >= LARGE_BYTES
 }

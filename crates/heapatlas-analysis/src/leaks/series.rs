@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use heapatlas_model::{HeapGraph, NodeId};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::{FEWEST, GrowthPoint, LARGE_BYTES};
+use super::suspect::{FEWEST, GrowthPoint, LARGE_BYTES};
 use crate::paths::PathTree;
 use crate::weak_maps::WeakMapEdges;
 use crate::{Heap, NodeSet};

@@ -166,15 +166,19 @@ impl Text<'_> {
     fn next_steps(&self, out: &mut dyn Write, worst: &Suspect) -> io::Result<()> {
         let word = |file: &PathBuf| shell_word(&file.to_string_lossy());
         let last = self.files.last().map(word).unwrap_or_default();
-        let name = shell_word(&printable(&worst.name));
+        let Suspect {
+            holder_id,
+            example_id,
+            ..
+        } = worst;
         writeln!(out, "\nnext:")?;
         writeln!(
             out,
-            "  heapatlas show {last} {name}  # its objects, largest first"
+            "  heapatlas show {last} @{holder_id}  # what holds the worst of them"
         )?;
         writeln!(
             out,
-            "  heapatlas show {last} @ID  # one of them: fields, retainers, path"
+            "  heapatlas show {last} @{example_id}  # one of what it holds: fields, retainers"
         )?;
         if self.files.len() > 1 {
             let files: Vec<String> = self.files.iter().map(word).collect();

@@ -42,26 +42,40 @@ pub fn short_name(name: &str) -> String {
     name.chars().take(LONGEST_NAME - 1).chain(['…']).collect()
 }
 
-/// A path in words, broken before an arrow where a line would become longer than this.
+/// A path in words, broken between steps where a line would become longer than this.
 pub fn wrapped_path(path: &str, indent: usize, width: usize) -> String {
     let mut text = String::new();
     let mut line = 0;
-    for (position, step) in printable(path).split(" -> ").enumerate() {
-        let step = if position == 0 {
-            step.to_owned()
-        } else {
-            format!(" -> {step}")
-        };
+    for step in path_steps(&printable(path)) {
         let length = step.chars().count();
         if line > 0 && line + length > width {
-            let _ = write!(text, "\n{:indent$}{}", "", step.trim_start());
-            line = length;
+            let step = step.trim_start();
+            let _ = write!(text, "\n{:indent$}{step}", "");
+            line = step.chars().count();
         } else {
-            text.push_str(&step);
+            text.push_str(step);
             line += length;
         }
     }
     text
+}
+
+/// Cuts a path in words before each arrow, and behind a class in parentheses that is followed
+/// by a property or variable: `global`, `.kept (Object)`, `.records (Map)`, ` -> table`.
+fn path_steps(path: &str) -> Vec<&str> {
+    let is_cut = |at: usize| {
+        let (before, after) = path.split_at(at);
+        after.starts_with(" -> ")
+            || before.ends_with(')') && (after.starts_with('.') || after.starts_with(" variable "))
+    };
+    let mut steps = Vec::new();
+    let mut start = 0;
+    for (at, _) in path.char_indices().skip(1).filter(|&(at, _)| is_cut(at)) {
+        steps.push(&path[start..at]);
+        start = at;
+    }
+    steps.push(&path[start..]);
+    steps
 }
 
 /// A name as an argument that a shell takes as it is.
@@ -254,6 +268,10 @@ mod tests {
         assert_eq!(
             wrapped_path("global -> a (Map) -> b", 2, 12),
             "global\n  -> a (Map)\n  -> b"
+        );
+        assert_eq!(
+            wrapped_path("global.kept (Object).onTick() variable bus (Bus)", 2, 12),
+            "global.kept (Object)\n  .onTick()\n  variable bus (Bus)"
         );
     }
 

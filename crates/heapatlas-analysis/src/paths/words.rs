@@ -1,8 +1,6 @@
 //! Paths and numbers in words.
 
-use heapatlas_model::Count;
-
-use super::{GrowthPoint, PathStep};
+use super::PathStep;
 use crate::paths::is_number;
 
 /// A path in one line, as a programmer would write it:
@@ -105,15 +103,6 @@ fn is_identifier(text: &str) -> bool {
         && text
             .chars()
             .all(|c| c.is_alphanumeric() || matches!(c, '_' | '$' | '#'))
-}
-
-/// `200, then 1,200, then 2,200`.
-pub fn counts_in_words(growth: &[GrowthPoint]) -> String {
-    let counts: Vec<String> = growth
-        .iter()
-        .map(|point| Count(point.count).to_string())
-        .collect();
-    counts.join(", then ")
 }
 
 #[cfg(test)]

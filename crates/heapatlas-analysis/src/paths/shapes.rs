@@ -4,8 +4,8 @@
 use heapatlas_model::{EdgeId, EdgeKind, NodeId, NodeKind, StringId};
 use rustc_hash::FxHashMap;
 
-use super::links::is_map_key;
-use crate::paths::{PathTree, bare_label, is_number, node_word};
+use super::map_tables::is_map_key;
+use super::{PathTree, bare_label, is_number, node_word};
 use crate::{ClassId, Heap, PathStep};
 
 /// A shape of a [`Shapes`].

@@ -1,10 +1,24 @@
 //! The shortest path from a root to every object, and paths in words.
 
+pub(crate) mod map_tables;
+pub(crate) mod shapes;
+mod words;
+
 use heapatlas_model::{EdgeId, EdgeKind, HeapGraph, NodeId, NodeKind, StringId};
 
 use crate::Heap;
-use crate::leaks::PathStep;
 use crate::weak_maps::WeakMapEdges;
+
+pub use words::path_in_words;
+
+/// One step of a path from the root.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct PathStep {
+    /// The edge that led here; `None` where the path begins.
+    pub edge: Option<String>,
+    /// The node, by class or name.
+    pub node: String,
+}
 
 /// For each node the edge by which a shortest path from a root arrives.
 ///
