@@ -1,5 +1,40 @@
 //! Answers about heap graphs: classes, distances, dominators and retained sizes, comparison,
-//! retaining paths, leak suspects.
+//! retaining paths, leak suspects. For V8 heaps the figures are those of Chrome DevTools.
+//!
+//! **The caller provides** a `HeapGraph` and says by which rules ([`OpenOptions`]).
+//! **This crate provides** a [`Heap`], the graph with its figures, and functions that answer
+//! questions about one heap or several with plain structs in the user's words, ready to print.
+//! **Not for** reading files, printing, or deciding what to show.
+//!
+//! ```
+//! use heapatlas_analysis::{Heap, OpenOptions, summarize};
+//! use heapatlas_model::{EdgeKind, GraphBuilder, NodeKind, SnapshotFormat};
+//!
+//! let mut builder = GraphBuilder::new(SnapshotFormat::V8);
+//! let root = builder.node(NodeKind::Synthetic, "", 1, 0);
+//! let global = builder.node(NodeKind::Object, "global", 3, 8);
+//! let session = builder.node(NodeKind::Object, "Session", 5, 56);
+//! builder.named_edge(root, EdgeKind::Shortcut, "global", global);
+//! builder.named_edge(global, EdgeKind::Property, "last", session);
+//!
+//! let heap = Heap::open(builder.finish()?, OpenOptions::default());
+//! let summary = summarize(&heap, None);
+//! assert_eq!(summary.classes[0].name, "global");
+//! assert_eq!(summary.classes[0].retained_bytes, Some(64));
+//! # Ok::<(), heapatlas_model::GraphError>(())
+//! ```
+//!
+//! In reading order:
+//! - *figures*: `heap` puts them together; `graph_facts` and `weak_maps` (looked up once), `detachedness`,
+//!   `owned_sizes`, `classes` with `interfaces` and `display_name`, `distances`, `dominators`, `retained`;
+//! - *one heap*: `summary`, `statistics`, `inspect`, `filters`, `duplicate_strings`, `native_contexts`,
+//!   `allocations`;
+//! - *several heaps*: `compare`;
+//! - *who holds it*: `paths` (shortest paths, their shapes, their words);
+//! - *what leaks*: `leaks`, one module a detector.
+//!
+//! **Invariant:** no I/O, no clock, no environment, no printing; nothing here knows where a graph came from.
+//! **Invariant:** no detector and no rule knows a name of a program's class or property.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
