@@ -414,7 +414,7 @@ fn why(cluster: &Cluster, growth: &[GrowthPoint], name: &str) -> String {
         many => format!("{} containers, there {since}, hold", Count(many as u64)),
     };
     format!(
-        "{holders} {} `{name}`, more in every snapshot; {} of the added ones are still there in the last",
+        "{holders} {} `{name}`, still growing in the last snapshot; {} of the added ones are still there in the last",
         counts_in_words(growth),
         Count(cluster.items.len() as u64),
     )

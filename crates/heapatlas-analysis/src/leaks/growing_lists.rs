@@ -325,7 +325,7 @@ impl<'s, 'h> Search<'s, 'h> {
         }
         let links: Vec<&str> = list.next.iter().map(Link::edge_word).collect();
         let why = format!(
-            "a linked list of `{name}`, each holding the next by `{}`, is {} entries long, longer in every snapshot",
+            "a linked list of `{name}`, each holding the next by `{}`, is {} entries long, still growing in the last snapshot",
             links.join(" -> "),
             counts_in_words(&growth),
         );

@@ -276,7 +276,7 @@ fn suspect(
         kind: "growing",
         detector,
         why: format!(
-            "below one `{holder}` hang {} `{name}`, more in every snapshot, in no single container; {} of the added ones are still there in the last",
+            "below one `{holder}` hang {} `{name}`, still growing in the last snapshot, in no single container; {} of the added ones are still there in the last",
             counts_in_words(growth),
             Count(group.new.len() as u64),
         ),

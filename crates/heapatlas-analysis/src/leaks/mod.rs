@@ -47,8 +47,9 @@ const DETECTORS: [&dyn Detector; 5] = [
 
 /// Suspects, the worst first.
 ///
-/// One snapshot: what looks wrong by itself. Two: what is new in the second. Three or more:
-/// what is new in the second and still there in the last (baseline, target, ..., final).
+/// One snapshot: what looks wrong by itself. Two: what is new in the second. Three or more
+/// (baseline, ..., target, final): what is new since the first, there in the last but one and
+/// still there in the last.
 ///
 /// # Panics
 /// When a heap was opened for the first table only.

@@ -54,13 +54,19 @@ impl<'h> Series<'h> {
         self.heaps.last().expect("checked when it was made")
     }
 
-    /// Whether there are more in every snapshot, and enough more to matter.
+    /// Whether there are more in each of the last two steps and never fewer, and enough more to matter.
     pub fn grows(growth: &[GrowthPoint]) -> bool {
         let [first, .., last] = growth else {
             return false;
         };
-        let steps = growth.len() as u64 - 1;
-        growth.is_sorted_by(|a, b| a.count < b.count)
+        let rises: Vec<bool> = growth
+            .windows(2)
+            .map(|pair| pair[0].count < pair[1].count)
+            .collect();
+        let steps = rises.iter().filter(|&&rises| rises).count() as u64;
+        // Before the work began a series may stand still.
+        growth.is_sorted_by_key(|point| point.count)
+            && rises.iter().rev().take(2).all(|&rises| rises)
             && (last.count - first.count >= FEWEST * steps
                 || last.bytes.saturating_sub(first.bytes) >= LARGE_BYTES)
     }
@@ -101,25 +107,17 @@ impl<'h> Series<'h> {
     }
 }
 
-/// The first boundary is the first snapshot: what was there then may hold what came by the
-/// second and stayed to the last. With three or more there is another: a container that was
-/// made after the first snapshot may hold what came after the second.
+/// The first boundary is the first snapshot: what was there then may hold what came later, was
+/// there in the last but one and stayed to the last. With three or more there is another: a
+/// container that was made after the first snapshot may hold what came after the last but one.
 fn boundaries(heaps: &[Heap], graph: &HeapGraph) -> Vec<Boundary> {
-    let [first, second, ..] = heaps else {
-        return Vec::new();
+    let [first, .., before_last, _] = heaps else {
+        return two(heaps, graph);
     };
     let old = members(graph, &IdSet::new(first.graph()));
-    if heaps.len() == 2 {
-        let new = difference(graph, |_| true, &old);
-        return vec![Boundary {
-            holders: old.clone(),
-            old,
-            new,
-        }];
-    }
-    let by_second = members(graph, &IdSet::new(second.graph()));
-    let survived = difference(graph, |node| by_second.contains(node), &old);
-    let mut known = by_second;
+    let before_last = members(graph, &IdSet::new(before_last.graph()));
+    let survived = difference(graph, |node| before_last.contains(node), &old);
+    let mut known = before_last;
     old.iter().for_each(|node| {
         known.insert(node);
     });
@@ -136,6 +134,20 @@ fn boundaries(heaps: &[Heap], graph: &HeapGraph) -> Vec<Boundary> {
             new,
         },
     ]
+}
+
+/// Two snapshots have one boundary, and no way to tell what stays; one has none.
+fn two(heaps: &[Heap], graph: &HeapGraph) -> Vec<Boundary> {
+    let [first, _] = heaps else {
+        return Vec::new();
+    };
+    let old = members(graph, &IdSet::new(first.graph()));
+    let new = difference(graph, |_| true, &old);
+    vec![Boundary {
+        holders: old.clone(),
+        old,
+        new,
+    }]
 }
 
 /// The nodes that pass and are not in the set.

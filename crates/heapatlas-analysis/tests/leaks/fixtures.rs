@@ -79,6 +79,20 @@ fn server_on_node_24() {
     check_server("node24");
 }
 
+/// A series may begin with an idle time; what leaks afterwards is found all the same.
+#[test]
+fn server_that_was_idle_at_first() {
+    let heaps: Vec<Heap> = [1, 1, 2, 3]
+        .map(|number| open(&format!("node24-leak-{number}")))
+        .into();
+    let suspects = leaks(&heaps);
+    let names: Vec<&str> = suspects.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(names, SERVER.map(|leak| leak.0));
+    for (suspect, (name, [first, second, third], _)) in suspects.iter().zip(SERVER) {
+        assert_eq!(counts(suspect), [first, first, second, third], "{name}");
+    }
+}
+
 /// Every second of 100, then 250 widgets was removed from the document and kept.
 #[test]
 fn page_with_removed_widgets() {
