@@ -9,7 +9,7 @@ use crate::paths::is_number;
 /// A dot stands before a property, `variable` before what a function closes over, an arrow before
 /// everything else. The engine's plumbing is left out: what leads to a global object, the contexts
 /// between a function and its variables, the vectors between Blink's objects.
-/// [`Suspect::path`](super::Suspect::path) has all of it.
+/// [`Suspect::path`](crate::Suspect::path) has all of it.
 pub fn path_in_words(path: &[PathStep]) -> String {
     let mut words = String::new();
     for (index, step) in path.iter().enumerate().skip(first_step(path)) {
