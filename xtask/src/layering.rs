@@ -47,12 +47,8 @@ const fn pure(
     outside: &'static [&'static str],
 ) -> Layer {
     Layer {
-        name,
-        ours,
-        ours_in_tests: &[],
-        ours_at_build: &[],
-        outside,
         is_pure: true,
+        ..layer(name, ours, outside)
     }
 }
 
