@@ -64,8 +64,9 @@ const LAYERS: &[Layer] = &[
     pure("heapatlas-model", &[], &["hashbrown", "rustc-hash", "foldhash"]),
     pure("heapatlas-formats", &["heapatlas-model", "heapatlas-trace"],
         &["serde", "serde_json", "flate2", "zstd", "lz4_flex", "rayon", "memchr", "thiserror",
-            // Safe SIMD for the number scanner: the crate itself forbids unsafe code.
-            "wide"]),
+            // Safe SIMD for the number scanner (and AVX2 where there is one): the crate itself
+            // forbids unsafe code.
+            "wide", "pulp"]),
     layer("heapatlas-native", &["heapatlas-model", "heapatlas-symbols"],
         &["hashbrown", "rustc-hash", "foldhash", "rayon"]),
     Layer {
@@ -73,7 +74,7 @@ const LAYERS: &[Layer] = &[
         ours: &["heapatlas-model"],
         ours_in_tests: &["heapatlas-formats"],
         ours_at_build: &[],
-        outside: &["hashbrown", "rustc-hash", "foldhash", "rayon"],
+        outside: &["hashbrown", "rustc-hash", "foldhash", "rayon", "prefetch-index"],
         is_pure: true,
     },
     layer("heapatlas-symbols", &["heapatlas-model"],

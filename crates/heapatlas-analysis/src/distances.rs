@@ -1,15 +1,20 @@
 //! How many steps every object is from the nearest user root (DevTools' *Distance*).
 
 use heapatlas_model::{EdgeKind, NodeId, NodeKind, StringId};
-use rustc_hash::FxHashMap;
+use prefetch_index::prefetch_index;
 
 use crate::NodeSet;
-use crate::graph_facts::{GraphFacts, string_numbers};
+use crate::graph_facts::GraphFacts;
+use crate::name_test::NameTest;
+use crate::plain_edges::PlainEdges;
 
 /// The distance of what no strong reference leads to.
 pub(crate) const NO_DISTANCE: i32 = -5;
 /// The root's distance where there are user roots; what only the system holds counts on from here.
 pub(crate) const SYSTEM_DISTANCE: i32 = 100_000_000;
+
+/// How many looks ahead memory is asked for what no cache holds.
+const AHEAD: usize = 8;
 
 /// The outcome of the search.
 pub(crate) struct Distances {
@@ -20,11 +25,12 @@ pub(crate) struct Distances {
 }
 
 /// Searches breadth first from the user roots, then from the root over what is left.
-pub(crate) fn find(facts: &GraphFacts<'_>) -> Distances {
+pub(crate) fn find(facts: &GraphFacts<'_>, plain: &PlainEdges) -> Distances {
     let nodes = facts.graph.node_count();
     let mut search = Search {
         filter: Filter::new(facts),
         facts,
+        plain,
         distance: vec![NO_DISTANCE; nodes],
         reached: NodeSet::new(nodes),
         withheld: Vec::new(),
@@ -55,6 +61,7 @@ pub(crate) fn find(facts: &GraphFacts<'_>) -> Distances {
 
 struct Search<'a, 'g> {
     facts: &'a GraphFacts<'g>,
+    plain: &'a PlainEdges,
     filter: Filter,
     distance: Vec<i32>,
     reached: NodeSet,
@@ -76,6 +83,7 @@ impl Search<'_, '_> {
     fn run(&mut self) {
         let mut next = 0;
         while let Some(&node) = self.queue.get(next) {
+            self.prefetch(next);
             next += 1;
             let distance = self.distance[node.index()] + 1;
             match self.filter.special(self.facts, node) {
@@ -85,24 +93,58 @@ impl Search<'_, '_> {
         }
     }
 
+    /// Asks memory for what the search will want to know of nodes that are some places behind
+    /// `next` in the queue: they lie all over the heap.
+    #[inline(always)]
+    fn prefetch(&self, next: usize) {
+        let columns = self.facts.graph.columns();
+        if let Some(node) = self.queue.get(next + 3 * AHEAD) {
+            prefetch_index(&columns.first_edge, node.index());
+        }
+        if let Some(node) = self.queue.get(next + 2 * AHEAD) {
+            let first = columns.first_edge[node.index()] as usize;
+            prefetch_index(&columns.edge_target, first);
+        }
+        if let Some(&node) = self.queue.get(next + AHEAD) {
+            prefetch_index(&self.distance, node.index());
+            for &target in &columns.edge_target[self.facts.edge_rows(node)] {
+                if !self.reached.contains(target) {
+                    prefetch_index(&self.distance, target.index());
+                }
+            }
+        }
+    }
+
     /// Follows a node's edges; only names that speak of a WeakMap can hold one back.
     fn follow_plain(&mut self, node: NodeId, distance: i32) {
         let columns = self.facts.graph.columns();
-        let rows = self.facts.edge_rows(node);
-        let kinds = &columns.edge_type[rows.clone()];
-        let labels = &columns.edge_label[rows.clone()];
-        let targets = &columns.edge_target[rows];
-        for ((&kind, &target), &label) in kinds.iter().zip(targets).zip(labels) {
-            if self.facts.is_weak[kind as usize] || self.reached.contains(target) {
+        for row in self.facts.edge_rows(node) {
+            let target = columns.edge_target[row];
+            if self.reached.contains(target) {
                 continue;
             }
-            if self.facts.edge_kinds[kind as usize] == EdgeKind::Internal
-                && !self.filter.lets_weak_map_pass(self.facts, StringId(label))
-            {
-                self.withheld.push(target);
-                continue;
+            if self.plain.contains(row) || self.passes(row, target) {
+                self.reach(target, distance);
             }
-            self.reach(target, distance);
+        }
+    }
+
+    /// Whether the search follows an edge that is not plain; remembers the target if its name
+    /// holds it back.
+    #[cold]
+    fn passes(&mut self, row: usize, target: NodeId) -> bool {
+        let columns = self.facts.graph.columns();
+        match self.facts.edge_kinds[columns.edge_type[row] as usize] {
+            EdgeKind::Weak => false,
+            EdgeKind::Internal => {
+                let label = StringId(columns.edge_label[row]);
+                let passes = self.filter.lets_weak_map_pass(self.facts, label);
+                if !passes {
+                    self.withheld.push(target);
+                }
+                passes
+            }
+            _ => true,
         }
     }
 
@@ -119,7 +161,8 @@ impl Search<'_, '_> {
             let label = graph.columns().edge_label[edge.index()];
             let passes = match special {
                 Special::NativeContext => {
-                    kind.has_index_label() || !self.filter.is_function_map(StringId(label))
+                    kind.has_index_label()
+                        || !graph.strings().is(StringId(label), "sloppy_function_map")
                 }
                 Special::MapDescriptors => descriptor_passes(&graph.label_text(edge)),
             };
@@ -152,52 +195,41 @@ enum Special {
 
 /// Which edges the search does not follow.
 struct Filter {
-    names: FxHashMap<StringId, usize>,
-    native_contexts: Vec<StringId>,
-    map_descriptors: Vec<StringId>,
+    /// Nodes with a filter of their own. Few; a bit each, since every node is asked.
+    special: NodeSet,
     /// Entries of WeakMaps met once: the value is as far as the farther of key and table.
     met: Vec<bool>,
 }
 
-const NAMES: [&str; 3] = [
-    "system / NativeContext",
-    "(map descriptors)",
-    "sloppy_function_map",
-];
-
 impl Filter {
     fn new(facts: &GraphFacts<'_>) -> Self {
-        let names = string_numbers(facts.graph, &NAMES);
-        let of = |index| {
-            names
-                .iter()
-                .filter(|entry| *entry.1 == index)
-                .map(|entry| *entry.0)
-                .collect()
-        };
+        let strings = facts.graph.strings();
+        let mut is_context = NameTest::new(strings, |name| name == "system / NativeContext");
+        let mut is_descriptors = NameTest::new(strings, |name| name == "(map descriptors)");
+        let mut special = NodeSet::new(facts.graph.node_count());
+        let names = &facts.graph.columns().node_name;
+        for (node, &name) in facts.graph.nodes().zip(names) {
+            let is_special = match facts.kind(node) {
+                NodeKind::Hidden => is_context.passes(name),
+                NodeKind::Array => is_descriptors.passes(name),
+                _ => false,
+            };
+            if is_special {
+                special.insert(node);
+            }
+        }
         Self {
-            native_contexts: of(0),
-            map_descriptors: of(1),
+            special,
             met: vec![false; facts.weak_maps.entries],
-            names,
         }
     }
 
     #[inline]
     fn special(&self, facts: &GraphFacts<'_>, node: NodeId) -> Option<Special> {
-        match facts.kind(node) {
-            NodeKind::Hidden if self.native_contexts.contains(&facts.graph.name(node)) => {
-                Some(Special::NativeContext)
-            }
-            NodeKind::Array if self.map_descriptors.contains(&facts.graph.name(node)) => {
-                Some(Special::MapDescriptors)
-            }
-            _ => None,
-        }
-    }
-
-    fn is_function_map(&self, name: StringId) -> bool {
-        self.names.get(&name) == Some(&2)
+        self.special.contains(node).then(|| match facts.kind(node) {
+            NodeKind::Hidden => Special::NativeContext,
+            _ => Special::MapDescriptors,
+        })
     }
 
     /// The first of an entry's two edges is held back, the second followed.

@@ -1,8 +1,7 @@
 //! What every pass over the graph asks again and again, looked up once: kinds by type number,
 //! names by string number, the roots.
 
-use heapatlas_model::{EdgeKind, HeapGraph, NodeId, NodeKind, StringId};
-use rustc_hash::FxHashMap;
+use heapatlas_model::{EdgeKind, HeapGraph, NodeId, NodeKind};
 
 use crate::NodeSet;
 use crate::weak_maps::WeakMapEdges;
@@ -89,18 +88,4 @@ fn roots(graph: &HeapGraph) -> (Vec<NodeId>, Vec<NodeId>) {
         }
     }
     (user_roots, page_roots)
-}
-
-/// The numbers of all strings with one of these texts. (A table may hold a text twice.)
-pub(crate) fn string_numbers(graph: &HeapGraph, texts: &[&str]) -> FxHashMap<StringId, usize> {
-    let strings = graph.strings();
-    let mut found = FxHashMap::default();
-    for id in (0..strings.len()).map(StringId::from_index) {
-        for (index, text) in texts.iter().enumerate() {
-            if strings.is(id, text) {
-                found.insert(id, index);
-            }
-        }
-    }
-    found
 }

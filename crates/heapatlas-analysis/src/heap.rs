@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use heapatlas_model::{HeapGraph, NodeId, SnapshotFormat, UintColumn};
+use prefetch_index::prefetch_index;
 
 use crate::classes::Classes;
 use crate::detachedness::Detachedness;
@@ -11,6 +12,7 @@ use crate::distances::{self, NO_DISTANCE, SYSTEM_DISTANCE};
 use crate::graph_facts::GraphFacts;
 use crate::inspect::LocationIndex;
 use crate::interfaces::Interfaces;
+use crate::plain_edges::PlainEdges;
 use crate::retained::{self, DominatorOrder, Retained};
 use crate::statistics::statistics;
 use crate::{Statistics, dominators, owned_sizes};
@@ -90,14 +92,16 @@ impl Heap {
         let facts = GraphFacts::new(&graph);
         let names_and_sizes = || {
             let by_name = options.class_by_name;
-            (
-                own_sizes(&facts, options),
-                Classes::assign(&graph, &detachedness, by_name, None),
-            )
+            let sizes = own_sizes(&facts, options);
+            let classes = Classes::assign(&graph, &detachedness, by_name, None);
+            // That was the last look at all texts; few will be shown.
+            graph.strings().page_out();
+            (sizes, classes)
         };
         let paths_and_tree = || {
-            let distances = distances::find(&facts);
-            let tree = dominators::find(&facts, &distances.page_objects);
+            let plain = PlainEdges::find(&facts);
+            let distances = distances::find(&facts, &plain);
+            let tree = dominators::find(&facts, &plain, &distances.page_objects);
             (distances.of_node, tree)
         };
         let (shallow, classes, walked) = match options.figures {
@@ -201,6 +205,17 @@ impl Heap {
     /// When the heap was opened for the first table only.
     pub fn retained_bytes(&self, node: NodeId) -> u64 {
         self.tree().retained.get(node.index())
+    }
+
+    /// Asks memory for a node's sizes, which will be wanted soon.
+    #[inline(always)]
+    pub(crate) fn prefetch_sizes(&self, node: NodeId) {
+        for sizes in [&self.shallow, &self.tree().retained] {
+            match sizes {
+                UintColumn::Narrow(sizes) => prefetch_index(sizes, node.index()),
+                UintColumn::Wide(sizes) => prefetch_index(sizes, node.index()),
+            }
+        }
     }
 
     /// Steps from the nearest user root; `None` where DevTools shows none.

@@ -58,6 +58,7 @@ mod native_contexts;
 mod node_set;
 mod owned_sizes;
 mod paths;
+mod plain_edges;
 mod retained;
 mod statistics;
 mod summary;

@@ -4,7 +4,8 @@
 use heapatlas_model::{NodeId, NodeKind, UintColumn};
 
 use crate::NodeSet;
-use crate::graph_facts::{GraphFacts, string_numbers};
+use crate::graph_facts::GraphFacts;
+use crate::name_test::NameTest;
 
 /// Nobody has claimed it.
 const UNOWNED: u32 = u32::MAX;
@@ -37,13 +38,15 @@ pub(crate) fn transfer(facts: &GraphFacts<'_>) -> UintColumn {
 
 /// Nodes that may belong to another.
 fn candidates(facts: &GraphFacts<'_>) -> NodeSet {
-    let external_data = string_numbers(facts.graph, &["system / ExternalStringData"]);
+    let mut is_external_data = NameTest::new(facts.graph.strings(), |name| {
+        name == "system / ExternalStringData"
+    });
     let columns = facts.graph.columns();
     let mut candidates = NodeSet::new(facts.graph.node_count());
     for node in facts.graph.nodes() {
         let is_candidate = match facts.kind(node) {
             NodeKind::Hidden | NodeKind::Array => true,
-            NodeKind::Native => external_data.contains_key(&columns.node_name[node.index()]),
+            NodeKind::Native => is_external_data.passes(columns.node_name[node.index()]),
             _ => false,
         };
         if is_candidate {

@@ -57,6 +57,10 @@ impl ByteSource for MappedFile {
     fn release(&self, range: Range<usize>) {
         give_back(&self.map, range);
     }
+
+    fn page_out(&self, range: Range<usize>) {
+        give_back(&self.map, range);
+    }
 }
 
 /// Size and time of the last change; `None` when the system does not tell.
@@ -167,9 +171,9 @@ fn give_back(map: &Mmap, range: Range<usize>) {
     let start = range.start.next_multiple_of(page);
     let end = range.end.min(map.len()) / page * page;
     if start < end {
-        // SAFETY: the pages lie in the mapping. By the contract of `ByteSource::release` nobody
-        // reads these bytes any more, so nobody can see them change. Refused advice costs memory
-        // only.
+        // SAFETY: the pages lie in the mapping. A file's come back as they were. Anonymous ones
+        // are given back by `ByteSource::release` alone, by whose contract nobody reads these
+        // bytes any more, so nobody can see them change. Refused advice costs memory only.
         let _ =
             unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start) };
     }

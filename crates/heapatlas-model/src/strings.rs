@@ -77,6 +77,12 @@ impl StringTable {
         }
     }
 
+    /// Tells the owner of the texts that they will not be looked at soon; see
+    /// [`ByteSource::page_out`].
+    pub fn page_out(&self) {
+        self.source.page_out(0..self.source.bytes().len());
+    }
+
     /// A table that owns its text.
     pub fn from_texts<S: AsRef<str>>(texts: impl IntoIterator<Item = S>) -> Self {
         let mut bytes = Vec::new();

@@ -87,7 +87,7 @@ pub fn make_all(peers: &Peers, folder: &Path) -> anyhow::Result<Inputs> {
         "write:ts24-3c",
     ];
     typescript_heaps(peers, folder, 24, &growing)?;
-    generated(folder, "generated", 6_500_000, "node24", 0)?;
+    generated(folder, "generated", 5_700_000, "node24", 0)?;
     generated(folder, "strings", 200_000, "strings", 0)?;
 
     let input = |name: &str, title| Input::new(folder, &file_name(name), title);

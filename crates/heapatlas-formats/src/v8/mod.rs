@@ -1,10 +1,11 @@
 //! V8 heap snapshots: `.heapsnapshot` and `.heaptimeline` of Node, Chrome and others.
 //!
 //! [`read`] is the fast reader: `read` (the members, in any order), `layout` (columns by name),
-//! `rows` and `numbers` (the large arrays, in parallel), `columns`, `strings`, `tables`; below them
-//! `cursor` and `decimal`. [`read_trusted`] reads the same files by serde_json alone, slowly, as
+//! `rows`, `numbers` and `blocks` (the large arrays, in parallel), `columns`, `strings`, `tables`;
+//! below them `cursor` and `decimal`. [`read_trusted`] reads the same files by serde_json alone, slowly, as
 //! the judge in tests. [`write()`] writes what either has read, or any other graph.
 
+mod blocks;
 mod columns;
 mod cursor;
 mod decimal;

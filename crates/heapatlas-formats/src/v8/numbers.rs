@@ -10,60 +10,10 @@
 use serde_json::value::RawValue;
 use wide::u8x16;
 
+use super::blocks::{BACK, BLOCK, Layout, Masks, Portable, Processor, Window};
 use super::cursor::{Cursor, is_white_space};
 use super::decimal::{self, Whole};
 use super::error::{Problem, ReadError};
-
-const BLOCK: usize = 64;
-/// How far the fast path looks back for the head of a number that ends in a block.
-const BACK: usize = 16;
-/// Digits of a number that the fast path converts. (A mask of all lengths of a block is below 16
-/// exactly if each of them is.)
-const LONGEST_FAST: usize = 15;
-
-/// Bit masks of a block: bit `i` is byte `i`.
-#[derive(Clone, Copy)]
-struct Masks {
-    digits: u64,
-    commas: u64,
-    zeros: u64,
-    line_feeds: u64,
-}
-
-/// Bit `i` is set where the test holds for byte `i`.
-#[inline(always)]
-fn mask(block: &[u8; BLOCK], test: impl Fn(u8x16) -> u8x16) -> u64 {
-    let (lanes, _) = block.as_chunks::<16>();
-    lanes.iter().enumerate().fold(0, |bits, (index, lane)| {
-        bits | u64::from(test(u8x16::new(*lane)).to_bitmask()) << (index * 16)
-    })
-}
-
-/// Where a block has this byte.
-#[inline(always)]
-fn equal(block: &[u8; BLOCK], byte: u8) -> u64 {
-    let wanted = u8x16::splat(byte);
-    mask(block, |lane| lane.simd_eq(wanted))
-}
-
-#[inline(always)]
-fn masks(block: &[u8; BLOCK]) -> Masks {
-    let (zero, nine) = (u8x16::splat(b'0'), u8x16::splat(9));
-    let digits = mask(block, |lane| {
-        let value = lane - zero;
-        value.min(nine).simd_eq(value)
-    });
-    let commas = equal(block, b',');
-    // Newer writers have none.
-    let has_others = digits | commas != u64::MAX;
-    let line_feeds = if has_others { equal(block, b'\n') } else { 0 };
-    Masks {
-        digits,
-        commas,
-        zeros: equal(block, b'0'),
-        line_feeds,
-    }
-}
 
 /// Commas of a piece of a flat array, up to its closing bracket if it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,6 +86,59 @@ pub(super) struct NumberReader<'a> {
     is_slow: bool,
 }
 
+/// The fast path, compiled for each way to work on blocks.
+struct FastBlocks<'r, 'a, 'o> {
+    reader: &'r mut NumberReader<'a>,
+    out: &'o mut [u64],
+    wanted: usize,
+}
+
+impl FastBlocks<'_, '_, '_> {
+    /// Reads numbers until there are enough, no room is left for a block's, or a block is not
+    /// laid out as expected; gives how many.
+    fn run(self) -> usize {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(v3) = pulp::x86::V3::try_new() {
+            return v3.vectorize(OnV3(v3, self));
+        }
+        self.run_on(Portable)
+    }
+
+    #[inline(always)]
+    fn run_on(self, processor: impl Processor) -> usize {
+        let Self {
+            reader,
+            out,
+            wanted,
+        } = self;
+        let mut filled = 0;
+        while filled < wanted && out.len() - filled >= BLOCK {
+            match reader.fast_block(processor, &mut out[filled..]) {
+                Some(read) => filled += read,
+                None => {
+                    reader.become_slow();
+                    break;
+                }
+            }
+        }
+        filled
+    }
+}
+
+/// The fast path in a function that may use the processor's newer instructions.
+#[cfg(target_arch = "x86_64")]
+struct OnV3<'r, 'a, 'o>(pulp::x86::V3, FastBlocks<'r, 'a, 'o>);
+
+#[cfg(target_arch = "x86_64")]
+impl pulp::NullaryFnOnce for OnV3<'_, '_, '_> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn call(self) -> usize {
+        self.1.run_on(self.0)
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Before {
     /// A comma or the opening bracket: a number must follow.
@@ -166,15 +169,16 @@ impl<'a> NumberReader<'a> {
     ///
     /// `out` must have room for 64 numbers.
     pub fn fill(&mut self, out: &mut [u64], wanted: usize) -> Result<usize, ReadError> {
-        let mut filled = 0;
-        while !self.is_slow && filled < wanted && out.len() - filled >= BLOCK {
-            match self.fast_block(&mut out[filled..]) {
-                Some(read) => filled += read,
-                None => self.become_slow(),
+        if !self.is_slow {
+            let fast = FastBlocks {
+                reader: self,
+                out,
+                wanted,
+            };
+            let filled = fast.run();
+            if filled > 0 || !self.is_slow {
+                return Ok(filled);
             }
-        }
-        if filled > 0 || !self.is_slow {
-            return Ok(filled);
         }
         let wanted = wanted.min(out.len());
         for (index, slot) in out[..wanted].iter_mut().enumerate() {
@@ -201,8 +205,9 @@ impl<'a> NumberReader<'a> {
     /// Reads the numbers that end in the next block. `None` leaves everything as it was: the
     /// block is not laid out as expected.
     #[inline(always)]
-    fn fast_block(&mut self, out: &mut [u64]) -> Option<usize> {
-        let window: &[u8; BACK + BLOCK] = self
+    fn fast_block(&mut self, processor: impl Processor, out: &mut [u64]) -> Option<usize> {
+        let out = out.first_chunk_mut()?;
+        let window: &Window = self
             .bytes
             .get(self.at.checked_sub(BACK)?..)?
             .first_chunk()?;
@@ -212,7 +217,7 @@ impl<'a> NumberReader<'a> {
             commas,
             zeros,
             line_feeds,
-        } = masks(block);
+        } = processor.masks(block);
         let after = |before: Before| u64::from(self.before == before);
         let after_digit = digits << 1 | after(Before::Digit);
         let after_comma = commas << 1 | after(Before::Comma);
@@ -232,24 +237,19 @@ impl<'a> NumberReader<'a> {
         if wrong != 0 || zero_goes_on {
             return None;
         }
-        let mut ends = after_digit & !digits;
-        let count = ends.count_ones() as usize;
-        // Relative to the block, so "negative" for a number that began before it.
-        let mut start = self.number_start.wrapping_sub(self.at);
-        let mut lengths = 0;
-        for slot in &mut out[..count] {
-            let end = first_bit(ends);
-            ends &= ends.wrapping_sub(1);
-            let length = end.wrapping_sub(start);
-            lengths |= length;
-            *slot = convert(window, end, length);
-            // The next number begins behind the comma, which a line feed may precede.
-            start = end + 1 + (line_feeds >> end & 1) as usize;
+        let layout = Layout {
+            digits,
+            starts,
+            ends: after_digit & !digits,
+            carried: match self.before {
+                Before::Digit => self.at - self.number_start,
+                _ => 0,
+            },
+        };
+        let count = processor.convert(window, layout, out)?;
+        if starts != 0 {
+            self.number_start = self.at + starts.ilog2() as usize;
         }
-        if lengths > LONGEST_FAST {
-            return None;
-        }
-        self.number_start = self.at.wrapping_add(start);
         self.at += BLOCK;
         self.before = if digits >> 63 != 0 {
             Before::Digit
@@ -327,43 +327,6 @@ impl<'a> NumberReader<'a> {
     fn cursor(&self) -> Cursor<'a> {
         Cursor::new(self.bytes, self.at, self.section)
     }
-}
-
-/// The position of the lowest bit that is set, below 64 whatever the bits are.
-#[inline(always)]
-fn first_bit(bits: u64) -> usize {
-    // With the highest bit set there is no case of zero to take care of.
-    (bits | 1 << (BLOCK - 1)).trailing_zeros() as usize
-}
-
-/// Converts the `length` digits before `end`, which is relative to the block. Anything for more
-/// than 15 of them.
-#[inline(always)]
-fn convert(window: &[u8; BACK + BLOCK], end: usize, length: usize) -> u64 {
-    // No check remains of these: `end` is below 64 and the window reaches back by 16.
-    let end = end & (BLOCK - 1);
-    let eight_at = |at: usize| {
-        let mut bytes = [0; 8];
-        bytes.copy_from_slice(&window[at..at + 8]);
-        u64::from_le_bytes(bytes)
-    };
-    let low = eight_at(end + 8);
-    if length <= 8 {
-        return convert_8(low, length);
-    }
-    let high = convert_8(eight_at(end), (length - 8).min(8));
-    high.wrapping_mul(100_000_000)
-        .wrapping_add(convert_8(low, 8))
-}
-
-/// The value of the last `length` (1 to 8) of eight ASCII digits, pairwise in parallel:
-/// tens and ones, then hundreds, then ten thousands.
-#[inline(always)]
-fn convert_8(text: u64, length: usize) -> u64 {
-    let digits = text & 0x0f0f_0f0f_0f0f_0f0f << (64 - 8 * length);
-    let pairs = (digits.wrapping_mul(10 << 8 | 1) >> 8) & 0x00ff_00ff_00ff_00ff;
-    let fours = (pairs.wrapping_mul(100 << 16 | 1) >> 16) & 0x0000_ffff_0000_ffff;
-    fours.wrapping_mul(10_000 << 32 | 1) >> 32
 }
 
 /// A JSON number as far as we care.
