@@ -44,3 +44,15 @@ id! {
     /// A node of the allocation trace tree ([`AllocationTraces`](crate::AllocationTraces)), by its row.
     TraceId
 }
+id! {
+    /// A call stack of an allocation profile, a row of its [`StackTable`](crate::StackTable).
+    StackId
+}
+id! {
+    /// A place in code, a row of [`AllocationProfile::locations`](crate::AllocationProfile::locations).
+    LocationId
+}
+id! {
+    /// A loaded file, a row of [`AllocationProfile::modules`](crate::AllocationProfile::modules).
+    ModuleId
+}

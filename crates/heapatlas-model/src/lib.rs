@@ -1,5 +1,5 @@
-//! The models heapatlas reasons about. Today: [`HeapGraph`], objects and references at one
-//! instant, for V8, Dart and native heaps alike.
+//! The two models heapatlas reasons about: [`HeapGraph`], objects and references at one instant,
+//! for V8, Dart and native heaps alike; and [`AllocationProfile`], allocations by stack over time.
 //!
 //! **The caller provides** columns ([`GraphColumns`], filled by a reader) or single nodes and
 //! edges ([`GraphBuilder`]), and the bytes that the strings lie in ([`ByteSource`]).
@@ -21,7 +21,7 @@
 //!
 //! In reading order: [`ids`](NodeId) (newtypes), [`UintColumn`], [`StringTable`], kinds
 //! ([`NodeKind`], [`EdgeKind`]), the graph, its builder, and the side tables
-//! ([`AllocationTraces`], [`V8Facts`]). [`Bytes`] and [`Count`] show figures to people.
+//! ([`AllocationTraces`], [`V8Facts`]); the allocation profile. [`Bytes`] and [`Count`] show figures to people.
 //!
 //! **Invariant:** nothing V8-specific in the graph's core; a format's own facts stand in a side
 //! table with the format's name. **Invariant:** no I/O, no clock, no environment.
@@ -34,6 +34,7 @@ mod graph;
 mod graph_builder;
 mod ids;
 mod kinds;
+mod profile;
 mod strings;
 mod traces;
 mod units;
@@ -42,8 +43,12 @@ mod v8_facts;
 pub use column::UintColumn;
 pub use graph::{EdgeLabel, GraphColumns, GraphError, HeapGraph, Retainers, SnapshotFormat};
 pub use graph_builder::{GraphBuilder, edge_type_name, node_type_name};
-pub use ids::{EdgeId, NodeId, StringId, TraceId};
+pub use ids::{EdgeId, LocationId, ModuleId, NodeId, StackId, StringId, TraceId};
 pub use kinds::{EdgeKind, EdgeType, NodeKind, NodeType};
+pub use profile::{
+    AllocationProfile, Amount, CodeLocation, Frame, Module, ProfileFormat, StackFigures, StackTable,
+    ThreadFigures, TimelinePoint,
+};
 pub use strings::{ByteSource, StringEncoding, StringTable, decode_json};
 pub use traces::{AllocationTraces, Location, Sample, TraceFunction, TraceNode};
 pub use units::{Bytes, Count};

@@ -1,0 +1,264 @@
+//! The allocation profile: allocations by stack, over time.
+
+use crate::{LocationId, ModuleId, StackId};
+
+/// Which tool wrote a profile.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum ProfileFormat {
+    /// Our own trace.
+    Heaptrace,
+}
+
+impl ProfileFormat {
+    /// The format's name in text and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Heaptrace => "heaptrace",
+        }
+    }
+}
+
+/// Bytes and blocks, which always go in pairs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Amount {
+    /// Requested bytes.
+    pub bytes: u64,
+    /// Blocks.
+    pub blocks: u64,
+}
+
+/// What allocations with one stack came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct StackFigures {
+    /// All blocks ever allocated. (A reallocation is one more block with its full new size.)
+    pub total: Amount,
+    /// What was live when the whole process held the most.
+    pub peak: Amount,
+    /// What was live at the end.
+    pub live_at_end: Amount,
+    /// Blocks that were freed before their thread allocated anything else.
+    pub temporary: Amount,
+    /// The sum of the lifetimes of freed blocks, in nanoseconds, saturating.
+    pub lifetime_ns: u64,
+}
+
+/// What one thread did.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ThreadFigures {
+    /// The system's number of the thread.
+    pub os_thread_id: u64,
+    /// Its name; empty if it has none.
+    pub name: String,
+    /// All blocks that it allocated.
+    pub total: Amount,
+    /// Blocks that it allocated and that were live at the process' peak.
+    pub peak: Amount,
+    /// Blocks that it allocated and that were live at the end.
+    pub live_at_end: Amount,
+    /// Blocks that it freed, whoever allocated them.
+    pub frees: u64,
+    /// Its temporary blocks.
+    pub temporary: Amount,
+}
+
+/// How much was live at some time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct TimelinePoint {
+    /// The end of the interval, in nanoseconds since the start.
+    pub time_ns: u64,
+    /// The most that was live within the interval.
+    pub most: Amount,
+    /// Resident memory of the process in bytes; 0 where unknown.
+    pub resident_bytes: u64,
+}
+
+/// A loaded file.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Module {
+    /// Its path in the measured process.
+    pub path: String,
+    /// Its build-id; empty where there is none.
+    pub build_id: Vec<u8>,
+    /// Address in memory less address in the file's program headers.
+    pub bias: u64,
+    /// The addresses in memory that it takes, end exclusive.
+    pub range: std::ops::Range<u64>,
+}
+
+/// A place in code.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct CodeLocation {
+    /// The address to look up, in memory: one less than a return address.
+    pub address: u64,
+    /// The module that holds it; `None` for code made at run time, or gone.
+    pub module: Option<ModuleId>,
+}
+
+/// A function at a location, as source knows it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Frame {
+    /// The demangled name; empty where unknown.
+    pub function: String,
+    /// The source file; empty where unknown.
+    pub file: String,
+    /// The line, from 1; 0 where unknown.
+    pub line: u32,
+}
+
+/// Call stacks as a tree: each is its innermost location called from another stack.
+///
+/// Row 0 is the empty stack, row 1 the empty stack below which stacks hang that were cut off:
+/// both have themselves as parent and no location.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StackTable {
+    parents: Vec<StackId>,
+    locations: Vec<LocationId>,
+}
+
+/// The allocation profile of one process.
+#[derive(Clone, PartialEq, Debug)]
+pub struct AllocationProfile {
+    /// Who wrote it.
+    pub format: ProfileFormat,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// The process.
+    pub pid: u64,
+    /// When it began, in nanoseconds since 1970; 0 where unknown.
+    pub start_unix_ns: u64,
+    /// How long it was measured.
+    pub duration_ns: u64,
+    /// How it ended, as `wait` tells; `None` where unknown or still running.
+    pub exit_status: Option<i32>,
+    /// All blocks ever allocated.
+    pub total: Amount,
+    /// Blocks freed.
+    pub frees: u64,
+    /// The most that was live at one time (on equal peaks the last one).
+    pub peak: Amount,
+    /// When that was, in nanoseconds since the start.
+    pub peak_time_ns: u64,
+    /// What was live at the end.
+    pub live_at_end: Amount,
+    /// Blocks that were freed before their thread allocated anything else.
+    pub temporary: Amount,
+    /// Allocations whose stack was cut off.
+    pub truncated_stacks: u64,
+    /// Events that the recorder had to drop.
+    pub dropped_events: u64,
+    /// The loaded files.
+    pub modules: Vec<Module>,
+    /// The places that stacks speak of.
+    pub locations: Vec<CodeLocation>,
+    /// The stacks.
+    pub stacks: StackTable,
+    /// For each stack what was allocated with it.
+    pub figures: Vec<StackFigures>,
+    /// The threads.
+    pub threads: Vec<ThreadFigures>,
+    /// Live bytes over time, in order of time.
+    pub timeline: Vec<TimelinePoint>,
+    /// For each power of two the blocks with so many bytes: row 0 for 0, row n for 2^(n-1) and more.
+    pub sizes: Vec<Amount>,
+    /// For each power of two the freed blocks that lived so many nanoseconds, rows as in `sizes`.
+    pub lifetimes: Vec<Amount>,
+    /// For each location its frames, innermost (inlined) first; empty until names were looked up.
+    pub frames: Vec<Vec<Frame>>,
+}
+
+impl Default for StackTable {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl StackTable {
+    /// The empty stack.
+    pub const EMPTY: StackId = StackId(0);
+    /// The empty stack that stands for frames that are missing.
+    pub const CUT_OFF: StackId = StackId(1);
+
+    /// A table of the two empty stacks.
+    pub fn new() -> Self {
+        Self {
+            parents: vec![Self::EMPTY, Self::CUT_OFF],
+            locations: vec![LocationId(u32::MAX); 2],
+        }
+    }
+
+    /// Adds a stack that is not in the table yet.
+    ///
+    /// # Panics
+    /// When `parent` is not in the table.
+    pub fn push(&mut self, parent: StackId, location: LocationId) -> StackId {
+        assert!(parent.index() < self.len(), "a stack needs its parent");
+        self.parents.push(parent);
+        self.locations.push(location);
+        StackId::from_index(self.len() - 1)
+    }
+
+    /// Number of stacks, the two empty ones included.
+    pub fn len(&self) -> usize {
+        self.parents.len()
+    }
+
+    /// Whether there is none but the empty ones.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 2
+    }
+
+    /// The stack that called a stack's innermost location; an empty one's is itself.
+    ///
+    /// # Panics
+    /// When the stack is not in the table.
+    pub fn parent(&self, stack: StackId) -> StackId {
+        self.parents[stack.index()]
+    }
+
+    /// A stack's innermost location; `None` for the empty ones.
+    ///
+    /// # Panics
+    /// When the stack is not in the table.
+    pub fn location(&self, stack: StackId) -> Option<LocationId> {
+        let location = self.locations[stack.index()];
+        (stack.index() > Self::CUT_OFF.index()).then_some(location)
+    }
+
+    /// The locations of a stack, innermost first.
+    ///
+    /// # Panics
+    /// When the stack is not in the table.
+    pub fn walk(&self, stack: StackId) -> impl Iterator<Item = LocationId> + '_ {
+        let callers = std::iter::successors(Some(stack), |&stack| Some(self.parent(stack)));
+        callers.map_while(|stack| self.location(stack))
+    }
+
+    /// Whether the outermost frames of a stack are missing.
+    ///
+    /// # Panics
+    /// When the stack is not in the table.
+    pub fn is_cut_off(&self, mut stack: StackId) -> bool {
+        while stack.index() > Self::CUT_OFF.index() {
+            stack = self.parent(stack);
+        }
+        stack == Self::CUT_OFF
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn walks_from_the_innermost_frame_out() {
+        let mut stacks = StackTable::new();
+        let main = stacks.push(StackTable::EMPTY, LocationId(7));
+        let inner = stacks.push(main, LocationId(3));
+        let lost = stacks.push(StackTable::CUT_OFF, LocationId(9));
+        let walked: Vec<_> = stacks.walk(inner).collect();
+        assert_eq!(walked, [LocationId(3), LocationId(7)]);
+        assert_eq!((stacks.is_cut_off(inner), stacks.is_cut_off(lost)), (false, true));
+        assert_eq!(stacks.walk(StackTable::EMPTY).count(), 0);
+    }
+}

@@ -1,0 +1,4 @@
+//! Bookkeeping inside a measured process.
+
+#![no_std]
+#![warn(missing_docs)]

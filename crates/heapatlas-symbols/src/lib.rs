@@ -1,0 +1,3 @@
+//! From addresses to functions, files and lines.
+
+#![warn(missing_docs)]
