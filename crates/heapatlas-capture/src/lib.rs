@@ -1,0 +1,20 @@
+//! Talks to processes. Today: launches a program with the recorder in front and gathers what it
+//! recorded.
+//!
+//! **The caller provides** a command line and a [`Sink`] for what is gathered.
+//! **This crate provides** [`launch`](launch::launch), the recorder itself (built by `build.rs`, embedded,
+//! and put where the dynamic linker finds it by `recorder_file`) and the reading end of the
+//! shared memory (`gather`).
+//! **Not for** parsing what it gathers, or files: see `heapatlas-formats`.
+//!
+//! In reading order: [`launch`], `gather`, `region`, `recorder_file`.
+
+#![warn(missing_docs)]
+
+mod gather;
+pub mod launch;
+mod recorder_file;
+mod region;
+
+pub use gather::{Segment, Sink};
+pub use launch::{LaunchError, Launched, Options, Outcome, launch};

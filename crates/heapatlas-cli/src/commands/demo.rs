@@ -1,0 +1,44 @@
+//! `demo`: a leaking program that this binary carries, recorded and summarized.
+
+use std::env;
+use std::ffi::OsString;
+
+use anyhow::Context;
+
+use crate::commands::record;
+use crate::console::Console;
+use crate::demo_program;
+use crate::exit::Outcome;
+
+/// Record a leaking program that is part of heapatlas, and find its leaks
+///
+/// Needs nothing: the program has two leaks, a peak and a churn, and the summary names the line of each.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  heapatlas demo
+  heapatlas demo --keep demo.heaptrace")]
+pub struct Args {
+    /// Keep the trace in this file
+    #[arg(long, value_name = "FILE")]
+    keep: Option<std::path::PathBuf>,
+    /// Be the leaking program
+    #[arg(long, hide = true)]
+    leak: bool,
+}
+
+pub fn run(args: Args, console: &Console) -> anyhow::Result<Outcome> {
+    if args.leak {
+        demo_program::run();
+        return Ok(Outcome::Fine);
+    }
+    let program = env::current_exe().context("cannot find this program's own file")?;
+    let arguments = ["demo", "--leak"].map(OsString::from).to_vec();
+    let recording = record::Recording {
+        program: program.into_os_string(),
+        arguments,
+        output: args.keep,
+        check_interval: 0,
+    };
+    record::record(recording, console)
+}

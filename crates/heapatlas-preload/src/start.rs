@@ -1,0 +1,148 @@
+//! From the first call of the dynamic linker or the C library to a recorder that is on or idle.
+
+use core::cell::UnsafeCell;
+use core::ffi::{CStr, c_char, c_void};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicU8, AtomicUsize};
+
+use heapatlas_record::recorder::Recorder;
+
+use crate::next;
+
+/// The recorder of this process image.
+pub static RECORDER: Recorder = Recorder::new();
+
+/// What the exported functions do: [`FORWARD`] or something else. Each reads it first.
+pub static MODE: AtomicU8 = AtomicU8::new(UNSTARTED);
+
+/// They go on to the next definition.
+pub const FORWARD: u8 = 0;
+/// They record, too.
+pub const RECORD: u8 = 1;
+/// Nothing is known yet, not even the next definitions.
+const UNSTARTED: u8 = 2;
+/// The first call looks the next definitions up.
+const STARTING: u8 = 3;
+
+/// The variable with the path of the region.
+const REGION_VARIABLE: &[u8] = b"HEAPATLAS_REGION=";
+
+/// What to do for a call that found [`MODE`] not to be [`FORWARD`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// The next definition is known; go there.
+    Forward,
+    /// Record.
+    Record,
+    /// The next definitions are being looked up: take memory from the arena.
+    Starting,
+}
+
+/// The state, after the start if this is the first call.
+#[inline(always)]
+pub fn state() -> State {
+    match MODE.load(Acquire) {
+        RECORD => {
+            if RECORDER.is_forked_child() {
+                return stop_in_child();
+            }
+            State::Record
+        }
+        FORWARD => State::Forward,
+        _ => start(),
+    }
+}
+
+#[cold]
+fn stop_in_child() -> State {
+    MODE.store(FORWARD, Relaxed);
+    State::Forward
+}
+
+#[cold]
+fn start() -> State {
+    // A second thread cannot be here: the first calls come before `main`. A nested call is:
+    // looking names up may allocate.
+    if MODE
+        .compare_exchange(UNSTARTED, STARTING, Acquire, Relaxed)
+        .is_err()
+    {
+        return State::Starting;
+    }
+    next::find_all();
+    // From here on calls are forwarded, those of the recorder's own start included.
+    MODE.store(FORWARD, Release);
+    let mode = region_path().map_or(FORWARD, |path| match RECORDER.start(path) {
+        heapatlas_trace::shared::MODE_EXACT => RECORD,
+        _ => FORWARD,
+    });
+    MODE.store(mode, Release);
+    if mode == RECORD { State::Record } else { State::Forward }
+}
+
+/// The path that the launcher left in the environment.
+fn region_path() -> Option<&'static CStr> {
+    unsafe extern "C" {
+        static environ: *const *const c_char;
+    }
+    // SAFETY: the C library's list of variables ends with a null; each ends with a zero. Before
+    // the library has set it up it is null.
+    unsafe {
+        let mut variable = environ;
+        while !variable.is_null() && !(*variable).is_null() {
+            let text = CStr::from_ptr(*variable);
+            if text.to_bytes().starts_with(REGION_VARIABLE) {
+                let path = text.to_bytes_with_nul().get(REGION_VARIABLE.len()..)?;
+                return CStr::from_bytes_with_nul(path).ok();
+            }
+            variable = variable.add(1);
+        }
+    }
+    None
+}
+
+/// Runs when the object is loaded, so that a program that allocates nothing has a recorder, too.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static AT_LOAD: extern "C" fn() = {
+    extern "C" fn at_load() {
+        state();
+    }
+    at_load
+};
+
+/// Memory for what is allocated while the next definitions are looked up. Never given back.
+#[repr(align(16))]
+pub struct Arena(UnsafeCell<[u8; ARENA_BYTES]>);
+
+/// Size of the arena.
+pub const ARENA_BYTES: usize = 16 << 10;
+
+// SAFETY: `take` hands each byte out once.
+unsafe impl Sync for Arena {}
+
+/// The arena.
+pub static ARENA: Arena = Arena(UnsafeCell::new([0; ARENA_BYTES]));
+static ARENA_USED: AtomicUsize = AtomicUsize::new(0);
+
+impl Arena {
+    /// Zeroed memory; null when there is none left.
+    pub fn take(&self, bytes: usize, alignment: usize) -> *mut c_void {
+        let Some(rounded) = bytes.checked_add(alignment.max(16) + 15) else {
+            return core::ptr::null_mut();
+        };
+        let start = ARENA_USED.fetch_add(rounded & !15, Relaxed);
+        if start.saturating_add(rounded) > ARENA_BYTES {
+            return core::ptr::null_mut();
+        }
+        // SAFETY: the bytes from `start` on lie in the arena and were handed to nobody.
+        let memory = unsafe { self.0.get().cast::<u8>().add(start) };
+        memory.map_addr(|address| address.next_multiple_of(alignment.max(16))).cast()
+    }
+
+    /// Whether a block came from here.
+    #[inline(always)]
+    pub fn holds(&self, block: *const c_void) -> bool {
+        (block as usize).wrapping_sub(self.0.get() as usize) < ARENA_BYTES
+    }
+}

@@ -1,0 +1,137 @@
+//! Where a thread's events go: chunks of the region, one after the other.
+
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use heapatlas_trace::encode::{Encoder, MAX_EVENT_BYTES};
+use heapatlas_trace::shared::{CHUNK_ROOM, KIND_EVENTS};
+
+use crate::clock::ticks;
+use crate::region::{Chunk, Errno, Region};
+
+/// How long a thread waits for the launcher to free a chunk before it gives up, in nanoseconds.
+const PATIENCE_NS: i64 = 2_000_000_000;
+/// How long it waits before it looks again.
+const PAUSE_NS: i64 = 5_000_000;
+
+/// The stream of one thread.
+pub struct Buffer {
+    region: Region,
+    encoder: Encoder,
+    chunk: Option<Chunk>,
+    bytes: NonNull<u8>,
+    /// Bytes written to the chunk, committed or not.
+    filled: usize,
+    sequence: u64,
+    thread: u32,
+    process: u32,
+}
+
+impl Buffer {
+    /// A stream without a chunk.
+    pub fn new(region: Region, thread: u32, process: u32) -> Self {
+        Self {
+            region,
+            encoder: Encoder::default(),
+            chunk: None,
+            bytes: NonNull::dangling(),
+            filled: CHUNK_ROOM,
+            sequence: 0,
+            thread,
+            process,
+        }
+    }
+
+    /// Writes an event. `false` if there is no room for it and will be none: the launcher is gone.
+    #[inline(always)]
+    pub fn write(
+        &mut self,
+        encode: impl FnOnce(&mut Encoder, &mut [u8; MAX_EVENT_BYTES]) -> usize,
+    ) -> bool {
+        if self.filled + MAX_EVENT_BYTES > CHUNK_ROOM && !self.next_chunk() {
+            return false;
+        }
+        // SAFETY: `MAX_EVENT_BYTES` behind `filled` lie in the chunk, which this thread has taken.
+        let out = unsafe { self.bytes.add(self.filled).cast().as_mut() };
+        self.filled += encode(&mut self.encoder, out);
+        true
+    }
+
+    /// Makes what was written visible to the launcher.
+    #[inline(always)]
+    pub fn commit(&self) {
+        if let Some(chunk) = &self.chunk {
+            chunk.header().committed.store(self.filled as u32, Release);
+        }
+    }
+
+    /// Hands the chunk to the launcher. The next event takes another one.
+    pub fn close(&mut self) {
+        self.commit();
+        if let Some(chunk) = self.chunk.take() {
+            self.region.close(chunk);
+        }
+        self.filled = CHUNK_ROOM;
+    }
+
+    #[cold]
+    fn next_chunk(&mut self) -> bool {
+        let _errno = Errno::save();
+        self.close();
+        let Some(chunk) = take_or_wait(&self.region) else {
+            return false;
+        };
+        self.open(chunk);
+        true
+    }
+
+    fn open(&mut self, chunk: Chunk) {
+        let base_tick = ticks();
+        let header = chunk.header();
+        header.committed.store(0, Relaxed);
+        header.kind.store(KIND_EVENTS, Relaxed);
+        header.thread.store(self.thread, Relaxed);
+        header.process.store(self.process, Relaxed);
+        // SAFETY: neither can fail.
+        let (pid, os_thread_id) = unsafe { (libc::getpid(), libc::gettid()) };
+        header.pid.store(pid.cast_unsigned(), Relaxed);
+        header.os_thread_id.store(os_thread_id.cast_unsigned(), Relaxed);
+        header.base_tick.store(base_tick, Relaxed);
+        for (word, name) in header.thread_name.iter().zip(thread_name()) {
+            word.store(name, Relaxed);
+        }
+        self.sequence += 1;
+        header.sequence.store(self.sequence, Release);
+        self.encoder.start(base_tick);
+        self.bytes = chunk.bytes();
+        self.filled = 0;
+        self.chunk = Some(chunk);
+    }
+}
+
+/// A free chunk, as soon as there is one.
+fn take_or_wait(region: &Region) -> Option<Chunk> {
+    let header = region.header();
+    let mut waited = 0;
+    loop {
+        let seen = header.freed.load(Acquire);
+        if let Some(chunk) = region.take() {
+            header.waited_ns.fetch_add(waited as u64, Relaxed);
+            return Some(chunk);
+        }
+        if waited >= PATIENCE_NS || header.launcher_reads.load(Relaxed) == 0 {
+            header.waited_ns.fetch_add(waited as u64, Relaxed);
+            return None;
+        }
+        region.wait_for_free(seen, PAUSE_NS);
+        waited += PAUSE_NS;
+    }
+}
+
+/// The system's name of this thread, as words of bytes.
+fn thread_name() -> [u64; 2] {
+    let mut name = [0_u64; 2];
+    // SAFETY: the call writes at most 16 bytes.
+    unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
+    name
+}

@@ -1,0 +1,163 @@
+//! The memory shared with the launcher; its layout is in `heapatlas_trace::shared`.
+
+use core::ffi::CStr;
+use core::ptr::NonNull;
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use heapatlas_trace::shared::{
+    CHUNK_BYTES, CHUNKS, CHUNKS_OFFSET, CLOSED, ChunkHeader, FREE, Header, MAGIC, OPEN,
+    REGION_BYTES,
+};
+
+/// A mapped region. It stays mapped as long as the process image lives.
+#[derive(Clone, Copy)]
+pub struct Region {
+    base: NonNull<u8>,
+}
+
+// SAFETY: everything in the region that threads share is atomic; the bytes of a chunk belong to
+// the thread that took it.
+unsafe impl Send for Region {}
+// SAFETY: as above.
+unsafe impl Sync for Region {}
+
+impl Region {
+    /// Maps the file at `path`; `None` if it cannot be mapped or is no region.
+    pub fn map(path: &CStr) -> Option<Self> {
+        // SAFETY: `path` ends with a zero.
+        let file = unsafe { libc::open(path.as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) };
+        if file < 0 {
+            return None;
+        }
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let base = unsafe {
+            libc::mmap(
+                core::ptr::null_mut(),
+                REGION_BYTES,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                file,
+                0,
+            )
+        };
+        // SAFETY: `file` was opened above. The mapping outlives the descriptor.
+        unsafe { libc::close(file) };
+        if base == libc::MAP_FAILED {
+            return None;
+        }
+        // SAFETY: the mapping is writable, page aligned and `REGION_BYTES` long.
+        unsafe { Self::at(NonNull::new(base.cast())?) }
+    }
+
+    /// A region that is mapped already; `None` if it is none.
+    ///
+    /// # Safety
+    /// `base` is page aligned and `REGION_BYTES` from there stay mapped, for reading and writing.
+    pub unsafe fn at(base: NonNull<u8>) -> Option<Self> {
+        let region = Self { base };
+        (region.header().magic.load(Acquire) == MAGIC).then_some(region)
+    }
+
+    /// Where it is mapped.
+    pub fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+
+    /// The first page.
+    pub fn header(&self) -> &Header {
+        // SAFETY: the header lies at the start of the mapping and is made of atomics.
+        unsafe { self.base.cast().as_ref() }
+    }
+
+    fn state(&self, chunk: usize) -> &AtomicU32 {
+        debug_assert!(chunk < CHUNKS);
+        // SAFETY: one word for each chunk follows the header's page.
+        unsafe { self.base.add(4096 + 4 * chunk).cast().as_ref() }
+    }
+
+    /// The first byte of a chunk.
+    fn chunk(&self, chunk: usize) -> NonNull<u8> {
+        debug_assert!(chunk < CHUNKS);
+        // SAFETY: `CHUNKS` chunks follow the states.
+        unsafe { self.base.add(CHUNKS_OFFSET + CHUNK_BYTES * chunk) }
+    }
+
+    /// Takes a chunk that nobody has.
+    pub fn take(&self) -> Option<Chunk> {
+        let number = (0..CHUNKS).find(|&chunk| {
+            let state = self.state(chunk);
+            state.load(Relaxed) == FREE
+                && state.compare_exchange(FREE, OPEN, Acquire, Relaxed).is_ok()
+        })?;
+        self.header()
+            .used_chunks
+            .fetch_max(number as u32 + 1, Relaxed);
+        let base = self.chunk(number);
+        Some(Chunk { number, base })
+    }
+
+    /// Hands a chunk to the launcher and wakes it.
+    pub fn close(&self, chunk: Chunk) {
+        self.state(chunk.number).store(CLOSED, Release);
+        self.header().closed.fetch_add(1, Release);
+        futex(&self.header().closed, libc::FUTEX_WAKE, 1, None);
+    }
+
+    /// Waits until a chunk may be free, for at most `nanoseconds`.
+    pub fn wait_for_free(&self, seen: u32, nanoseconds: i64) {
+        let limit = libc::timespec {
+            tv_sec: nanoseconds / 1_000_000_000,
+            tv_nsec: nanoseconds % 1_000_000_000,
+        };
+        futex(&self.header().freed, libc::FUTEX_WAIT, seen, Some(&limit));
+    }
+}
+
+/// A chunk that this thread has taken.
+#[derive(Clone, Copy)]
+pub struct Chunk {
+    number: usize,
+    base: NonNull<u8>,
+}
+
+impl Chunk {
+    /// Its header.
+    pub fn header(&self) -> &ChunkHeader {
+        // SAFETY: chunks begin with a header, are aligned to 64 bytes and stay mapped.
+        unsafe { self.base.cast().as_ref() }
+    }
+
+    /// The first byte behind the header.
+    pub fn bytes(&self) -> NonNull<u8> {
+        // SAFETY: a chunk is larger than its header.
+        unsafe { self.base.add(size_of::<ChunkHeader>()) }
+    }
+}
+
+/// The raw system call: the library's wrapper does not exist.
+fn futex(word: &AtomicU32, operation: i32, value: u32, limit: Option<&libc::timespec>) {
+    let limit = limit.map_or(core::ptr::null(), core::ptr::from_ref);
+    let saved = Errno::save();
+    // SAFETY: `word` is a live, aligned word and `limit` null or a live time.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), operation, value, limit) };
+    drop(saved);
+}
+
+/// Puts the caller's `errno` back: `malloc` and `free` may not change it when they succeed.
+pub struct Errno(i32);
+
+impl Errno {
+    /// The value to put back.
+    pub fn save() -> Self {
+        // SAFETY: glibc's location of this thread's value is always valid.
+        Self(unsafe { *libc::__errno_location() })
+    }
+}
+
+impl Drop for Errno {
+    fn drop(&mut self) {
+        // SAFETY: as in `save`.
+        unsafe { *libc::__errno_location() = self.0 };
+    }
+}

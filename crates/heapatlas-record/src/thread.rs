@@ -1,0 +1,223 @@
+//! What a thread remembers between events.
+
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicBool, compiler_fence};
+use core::{ops::Range, sync::atomic};
+
+use crate::buffer::Buffer;
+use crate::clock::ticks;
+use crate::recorder::Recorder;
+use crate::region::{Errno, Region};
+use crate::unwind::{NodeSink, Registers, ThreadStacks};
+use crate::{os, stack_bounds, tls};
+
+/// The state of one thread, in pages of its own.
+pub struct Thread {
+    /// Set while an event of this thread is written: what a signal handler or the system's
+    /// allocator allocates meanwhile is not recorded.
+    is_busy: AtomicBool,
+    buffer: Buffer,
+    stacks: ThreadStacks,
+    region: Region,
+    captures_until_check: u32,
+}
+
+/// Where `malloc` was called from.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Entry {
+    /// The stack pointer at the first instruction: it points at the return address.
+    pub sp: *const u64,
+    /// The frame register at that moment.
+    pub rbp: u64,
+}
+
+impl Entry {
+    #[inline(always)]
+    fn registers(self) -> Registers {
+        Registers {
+            // SAFETY: a function's return address lies where its stack pointer points at entry.
+            pc: unsafe { *self.sp },
+            sp: self.sp as u64 + 8,
+            rbp: self.rbp,
+        }
+    }
+}
+
+/// Proof that no event of this thread is being written. Ends with the guard.
+pub struct Guard<'t>(&'t mut Thread);
+
+impl Drop for Guard<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        compiler_fence(atomic::Ordering::SeqCst);
+        self.0.is_busy.store(false, Relaxed);
+    }
+}
+
+/// This thread's state, unless an event of it is being written.
+#[inline(always)]
+pub fn enter(recorder: &'static Recorder) -> Option<Guard<'static>> {
+    let thread = tls::get();
+    if (thread as usize) <= tls::BUSY as usize {
+        return if thread.is_null() {
+            attach(recorder)
+        } else {
+            None
+        };
+    }
+    // SAFETY: `attach` put it there, and only this thread's end takes it away.
+    enter_thread(unsafe { &mut *thread })
+}
+
+#[inline(always)]
+fn enter_thread(thread: &'static mut Thread) -> Option<Guard<'static>> {
+    if thread.is_busy.load(Relaxed) {
+        thread.region.header().dropped.fetch_add(1, Relaxed);
+        return None;
+    }
+    thread.is_busy.store(true, Relaxed);
+    compiler_fence(atomic::Ordering::SeqCst);
+    Some(Guard(thread))
+}
+
+impl Guard<'_> {
+    /// Records a block that was just made.
+    #[inline(always)]
+    pub fn allocated(&mut self, entry: Entry, address: u64, size_bytes: u64) {
+        let stack = self.capture(entry);
+        self.write(|encoder, out| encoder.allocation(out, stack, size_bytes, address, ticks()));
+    }
+
+    /// Records that a block is about to be given back.
+    #[inline(always)]
+    pub fn freeing(&mut self, address: u64) {
+        self.write(|encoder, out| encoder.free(out, address, ticks()));
+    }
+
+    /// Records that a block is about to be reallocated.
+    #[inline(always)]
+    pub fn reallocating(&mut self, address: u64) {
+        self.write(|encoder, out| encoder.reallocation_begins(out, address, ticks()));
+    }
+
+    /// Records what became of the reallocation that began last.
+    #[inline(always)]
+    pub fn reallocated(&mut self, entry: Entry, address: u64, size_bytes: u64) {
+        if address == 0 {
+            return self.write(|encoder, out| encoder.reallocation_failed(out, ticks()));
+        }
+        let stack = self.capture(entry);
+        self.write(|encoder, out| {
+            encoder.reallocation_ends(out, stack, size_bytes, address, ticks())
+        });
+    }
+
+    #[inline(always)]
+    fn write(
+        &mut self,
+        encode: impl FnOnce(
+            &mut heapatlas_trace::encode::Encoder,
+            &mut [u8; heapatlas_trace::encode::MAX_EVENT_BYTES],
+        ) -> usize,
+    ) {
+        if self.0.buffer.write(encode) {
+            self.0.buffer.commit();
+        } else {
+            self.0.region.header().dropped.fetch_add(1, Relaxed);
+        }
+    }
+
+    #[inline(always)]
+    fn capture(&mut self, entry: Entry) -> u32 {
+        let Thread {
+            buffer,
+            stacks,
+            captures_until_check,
+            ..
+        } = &mut *self.0;
+        *captures_until_check = captures_until_check.wrapping_sub(1);
+        let captured = stacks.capture(entry.registers(), &mut Nodes(buffer));
+        if *captures_until_check == 0 {
+            self.check(entry);
+        }
+        captured.stack
+    }
+
+    /// Compares a capture with a full walk.
+    #[cold]
+    fn check(&mut self, entry: Entry) {
+        let header = self.0.region.header();
+        self.0.captures_until_check = header.check_interval.load(Relaxed);
+        if self.0.captures_until_check == 0 {
+            return;
+        }
+        header.checked.fetch_add(1, Relaxed);
+        if !self.0.stacks.check(entry.registers()) {
+            header.differences.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+/// New stack nodes go to the stream before the event that needs them.
+struct Nodes<'b>(&'b mut Buffer);
+
+impl NodeSink for Nodes<'_> {
+    fn node(&mut self, parent: u32, address: u64) {
+        // A full buffer drops the event, too, and that is counted.
+        self.0.write(|encoder, out| encoder.node(out, parent, address));
+    }
+}
+
+/// Gives this thread its state.
+#[cold]
+fn attach(recorder: &'static Recorder) -> Option<Guard<'static>> {
+    tls::set(tls::BUSY);
+    let _errno = Errno::save();
+    let thread = new_thread(recorder).map_or(core::ptr::null_mut(), NonNull::as_ptr);
+    recorder.note_thread(thread);
+    tls::set(thread);
+    // SAFETY: null, or made just now and owned by this thread.
+    let thread = unsafe { thread.as_mut() }?;
+    enter_thread(thread)
+}
+
+fn new_thread(recorder: &Recorder) -> Option<NonNull<Thread>> {
+    let region = recorder.region()?;
+    let bounds: Range<u64> = stack_bounds::of_this_thread()?;
+    let stacks = ThreadStacks::new(bounds)?;
+    let number = region.header().next_thread.fetch_add(1, Relaxed);
+    let thread = os::map_pages(size_of::<Thread>())?.cast::<Thread>();
+    let check_interval = region.header().check_interval.load(Relaxed);
+    // SAFETY: the pages are fresh, aligned and large enough.
+    unsafe {
+        thread.write(Thread {
+            is_busy: AtomicBool::new(false),
+            buffer: Buffer::new(region, number, recorder.process()),
+            stacks,
+            region,
+            captures_until_check: check_interval,
+        });
+    }
+    Some(thread)
+}
+
+/// Ends the state of a thread that ends: its events go to the launcher, its memory to the system.
+///
+/// # Safety
+/// `thread` is this thread's state, and nothing of it is in use.
+pub unsafe fn detach(thread: NonNull<Thread>) {
+    tls::set(tls::BUSY);
+    // SAFETY: by the contract.
+    let state = unsafe { &mut *thread.as_ptr() };
+    state
+        .buffer
+        .write(|encoder, out| encoder.thread_ends(out, ticks()));
+    state.buffer.close();
+    state.stacks.unmap();
+    // SAFETY: `new_thread` mapped these pages, and this was the last use of them.
+    unsafe { os::unmap_pages(thread.cast(), size_of::<Thread>()) };
+    // What the thread allocates yet gets a new state.
+    tls::set(core::ptr::null_mut());
+}

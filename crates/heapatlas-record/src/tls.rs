@@ -1,0 +1,52 @@
+//! One pointer for each thread, without a call: `#[thread_local]` is not stable, and what the
+//! standard library offers allocates.
+
+use core::arch::{asm, global_asm};
+
+use crate::thread::Thread;
+
+global_asm!(
+    ".pushsection .tbss.heapatlas_thread,\"awT\",@nobits",
+    ".balign 8",
+    ".hidden heapatlas_thread",
+    ".globl heapatlas_thread",
+    ".type heapatlas_thread, @object",
+    ".size heapatlas_thread, 8",
+    "heapatlas_thread:",
+    ".zero 8",
+    ".popsection",
+);
+
+/// This thread's state: null before its first event; [`BUSY`] while it gets one.
+#[inline(always)]
+pub fn get() -> *mut Thread {
+    let thread: *mut Thread;
+    // SAFETY: reads a word of this thread's static block (initial-exec: the object is loaded at
+    // the start of the program).
+    unsafe {
+        asm!(
+            "mov {thread}, qword ptr [rip + heapatlas_thread@GOTTPOFF]",
+            "mov {thread}, qword ptr fs:[{thread}]",
+            thread = out(reg) thread,
+            options(nostack, readonly, preserves_flags),
+        );
+    }
+    thread
+}
+
+/// Sets this thread's state.
+pub fn set(thread: *mut Thread) {
+    // SAFETY: writes a word of this thread's static block that nobody else uses.
+    unsafe {
+        asm!(
+            "mov {offset}, qword ptr [rip + heapatlas_thread@GOTTPOFF]",
+            "mov qword ptr fs:[{offset}], {thread}",
+            offset = out(reg) _,
+            thread = in(reg) thread,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+/// Stands for a thread whose events are not to be recorded now: it gets its state, or gives it up.
+pub const BUSY: *mut Thread = core::ptr::without_provenance_mut(1);

@@ -1,0 +1,117 @@
+//! The memory that a measured process shares with its launcher.
+//!
+//! ```text
+//! region := header (4 KiB) | states (CHUNKS words) | chunk | chunk | ...
+//! chunk  := chunk header (64 bytes) | bytes of one thread's stream
+//!
+//!            a thread takes it            it is full, or the thread ends
+//!   FREE ------------------------> OPEN -------------------------------> CLOSED
+//!    ^                                                                     |
+//!    +---------------------------------------------------------------------+
+//!                     the launcher has read all of it
+//! ```
+//!
+//! A thread writes whole events behind [`ChunkHeader::committed`] and then stores the new value; the
+//! launcher reads up to there, whatever becomes of the thread. Nobody waits for a lock.
+
+use core::sync::atomic::{AtomicU32, AtomicU64};
+
+/// The first word of a region: "HTSHARE1".
+pub const MAGIC: u64 = u64::from_le_bytes(*b"HTSHARE1");
+
+/// Bytes of a chunk, its header included.
+pub const CHUNK_BYTES: usize = 32 << 10;
+
+/// Chunks of a region. Memory is taken for those only that were used at some time.
+pub const CHUNKS: usize = 4096;
+
+/// Where the first chunk begins.
+pub const CHUNKS_OFFSET: usize = 4096 + 4 * CHUNKS;
+
+/// Bytes of a region.
+pub const REGION_BYTES: usize = CHUNKS_OFFSET + CHUNKS * CHUNK_BYTES;
+
+/// Ticks are the processor's time stamps divided by two to the power of this: about 10 ns each.
+pub const TICK_SHIFT: u32 = 5;
+
+/// Nobody has the chunk.
+pub const FREE: u32 = 0;
+/// A thread writes to it.
+pub const OPEN: u32 = 1;
+/// Its thread is done with it.
+pub const CLOSED: u32 = 2;
+
+/// The chunk holds events of a thread.
+pub const KIND_EVENTS: u32 = 0;
+/// The chunk holds a part of the payload of a `modules` block. `thread` is then the number of the
+/// publication and `sequence` the part's place in it, from 1.
+pub const KIND_MODULES: u32 = 1;
+/// As [`KIND_MODULES`]: the last part.
+pub const KIND_MODULES_END: u32 = 2;
+
+/// The recorder forwards calls and does nothing else.
+pub const MODE_IDLE: u32 = 0;
+/// Every allocation is recorded.
+pub const MODE_EXACT: u32 = 1;
+
+/// The first page of a region.
+#[repr(C)]
+pub struct Header {
+    /// [`MAGIC`].
+    pub magic: AtomicU64,
+    /// Which process is to be recorded; 0 for whoever maps the region.
+    pub target_pid: AtomicU32,
+    /// What a recorder that starts does: one of the `MODE_` constants.
+    pub mode: AtomicU32,
+    /// 1 while the launcher reads. When it is gone nobody waits for it.
+    pub launcher_reads: AtomicU32,
+    /// Changed when a chunk was closed: what the launcher waits on.
+    pub closed: AtomicU32,
+    /// Changed when a chunk became free: what threads wait on.
+    pub freed: AtomicU32,
+    /// The number that the next thread gets.
+    pub next_thread: AtomicU32,
+    /// The number that the next process image gets.
+    pub next_process: AtomicU32,
+    /// Chunks below this one were used at some time.
+    pub used_chunks: AtomicU32,
+    /// Every how many captures a thread compares one with a full walk; 0 for never.
+    pub check_interval: AtomicU32,
+    /// Captures that were compared.
+    pub checked: AtomicU64,
+    /// Compared captures that differed.
+    pub differences: AtomicU64,
+    /// Events that could not be recorded.
+    pub dropped: AtomicU64,
+    /// Nanoseconds that threads waited for free chunks.
+    pub waited_ns: AtomicU64,
+}
+
+/// The first bytes of a chunk.
+#[repr(C, align(64))]
+pub struct ChunkHeader {
+    /// Bytes behind this header that hold whole events.
+    pub committed: AtomicU32,
+    /// One of the `KIND_` constants.
+    pub kind: AtomicU32,
+    /// The number of the thread that writes.
+    pub thread: AtomicU32,
+    /// The number of the process image that it belongs to.
+    pub process: AtomicU32,
+    /// The system's number of the process.
+    pub pid: AtomicU32,
+    /// The system's number of the thread.
+    pub os_thread_id: AtomicU32,
+    /// The chunk's place among those of its thread, from 1; 0 until the rest of the header is right.
+    /// The launcher sets it to 0 before it frees a chunk.
+    pub sequence: AtomicU64,
+    /// The tick that the chunk's ticks count from.
+    pub base_tick: AtomicU64,
+    /// The thread's name when the chunk was opened, ended by a zero or the end.
+    pub thread_name: [AtomicU64; 2],
+}
+
+/// Bytes of a chunk that hold events.
+pub const CHUNK_ROOM: usize = CHUNK_BYTES - size_of::<ChunkHeader>();
+
+const _: () = assert!(size_of::<Header>() <= 4096 && size_of::<ChunkHeader>() == 64);
