@@ -4,28 +4,25 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
+use heapatlas_trace::payload::{EventsHeader, Segment, ThreadInfo};
 use heapatlas_trace::shared::{CHUNKS, CLOSED, FREE, KIND_EVENTS, KIND_MODULES_END};
 
 use crate::region::Region;
 
-/// Events of one thread, in its order.
-#[derive(Clone, Copy, Debug)]
-pub struct Segment<'r> {
-    /// The thread's number.
-    pub thread: u32,
-    /// Set when the deltas start anew.
-    pub base_tick: Option<u64>,
-    /// So many bytes of its stream.
-    pub bytes: &'r [u8],
-}
-
 /// Takes what is gathered.
 pub trait Sink {
+    /// Everything from here on is of a new process image: the first one, or one that replaced the
+    /// last by `exec`.
+    ///
+    /// # Errors
+    /// When it cannot be kept.
+    fn image(&mut self, pid: u32) -> io::Result<()>;
+
     /// A thread that was not known, or has another name now.
     ///
     /// # Errors
     /// When it cannot be kept.
-    fn thread(&mut self, thread: u32, os_thread_id: u32, name: &[u8]) -> io::Result<()>;
+    fn thread(&mut self, thread: ThreadInfo<'_>) -> io::Result<()>;
 
     /// The payload of a `modules` block.
     ///
@@ -33,16 +30,18 @@ pub trait Sink {
     /// When it cannot be kept.
     fn modules(&mut self, payload: &[u8]) -> io::Result<()>;
 
-    /// Events of all threads; none when there are no new ones.
+    /// Events of all threads; no segment when there are no new ones.
     ///
     /// # Errors
     /// When they cannot be kept.
-    fn events(&mut self, segments: &[Segment<'_>]) -> io::Result<()>;
+    fn events(&mut self, header: EventsHeader, segments: &[Segment<'_>]) -> io::Result<()>;
 }
 
 /// What of each chunk was read.
 #[derive(Default)]
 pub struct Gatherer {
+    /// The process image whose events come now.
+    process: Option<u32>,
     /// For each chunk the bytes that were read.
     read: Vec<usize>,
     /// For each thread the place of its next chunk.
@@ -64,6 +63,7 @@ struct ModuleParts {
 /// A chunk that somebody writes or wrote.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Used {
+    process: u32,
     kind: u32,
     thread: u32,
     sequence: u64,
@@ -72,18 +72,47 @@ struct Used {
 }
 
 impl Gatherer {
-    /// Hands on what was committed since the last time. Gives how many bytes that were.
+    /// Hands on what was committed since the last time. Gives how many bytes that were. The header's
+    /// tick was taken before.
     ///
     /// # Errors
     /// What the sink says. Nothing is freed then.
-    pub fn pass(&mut self, region: &Region, sink: &mut dyn Sink) -> io::Result<usize> {
+    pub fn pass(
+        &mut self,
+        region: &Region,
+        header: EventsHeader,
+        sink: &mut dyn Sink,
+    ) -> io::Result<usize> {
         self.read.resize(CHUNKS, 0);
         let mut used = used_chunks(region);
         used.sort_unstable();
+        let latest = used.last().map(|used| used.process);
+        for used in &mut used {
+            // Its threads are gone: `exec` ended them, or the last image would be the latest.
+            used.is_closed |= Some(used.process) < latest;
+        }
+        let mut bytes = 0;
+        for image in used.chunk_by(|a, b| a.process == b.process) {
+            if self.process.is_none_or(|process| process < image[0].process) {
+                self.process = Some(image[0].process);
+                sink.image(region.chunk(image[0].chunk).pid.load(Relaxed))?;
+            }
+            bytes += self.take_image(region, header, image, sink)?;
+        }
+        Ok(bytes)
+    }
+
+    /// Hands on what one image has committed.
+    fn take_image(
+        &mut self,
+        region: &Region,
+        header: EventsHeader,
+        image: &[Used],
+        sink: &mut dyn Sink,
+    ) -> io::Result<usize> {
         let mut done = Vec::new();
         let mut segments = Vec::new();
-        let mut bytes = 0;
-        for used in used {
+        for &used in image {
             if used.kind == KIND_EVENTS {
                 // A later chunk of the thread was seen before the one that comes first.
                 let next = self.next.entry(used.thread).or_insert(1);
@@ -92,13 +121,8 @@ impl Gatherer {
                 }
                 *next += u64::from(used.is_closed);
                 self.tell_thread(region, used, sink)?;
-                let segment = self.segment(region, used);
-                bytes += segment.bytes.len();
-                segments.push(segment);
-            } else {
-                if !used.is_closed {
-                    continue;
-                }
+                segments.push(self.segment(region, used));
+            } else if used.is_closed {
                 self.take_modules(region, used, sink)?;
             }
             if used.is_closed {
@@ -106,7 +130,8 @@ impl Gatherer {
             }
         }
         segments.retain(|segment| !segment.bytes.is_empty());
-        sink.events(&segments)?;
+        sink.events(header, &segments)?;
+        let bytes = segments.iter().map(|segment| segment.bytes.len()).sum();
         for &chunk in &done {
             self.read[chunk] = 0;
             region.free(chunk);
@@ -122,7 +147,7 @@ impl Gatherer {
         let committed = header.committed.load(Acquire) as usize;
         let from = std::mem::replace(&mut self.read[used.chunk], committed);
         Segment {
-            thread: used.thread,
+            thread: u64::from(used.thread),
             base_tick: (from == 0).then(|| header.base_tick.load(Relaxed)),
             bytes: region.committed(used.chunk, from, committed),
         }
@@ -136,7 +161,11 @@ impl Gatherer {
         name[8..].copy_from_slice(&second.load(Relaxed).to_le_bytes());
         if self.names.insert(used.thread, name) != Some(name) {
             let end = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
-            sink.thread(used.thread, header.os_thread_id.load(Relaxed), &name[..end])?;
+            sink.thread(ThreadInfo {
+                thread: u64::from(used.thread),
+                os_thread_id: u64::from(header.os_thread_id.load(Relaxed)),
+                name: &name[..end],
+            })?;
         }
         Ok(())
     }
@@ -167,6 +196,7 @@ fn used_chunks(region: &Region) -> Vec<Used> {
         let kind = header.kind.load(Relaxed);
         let is_ready = state != FREE && sequence != 0 && kind <= KIND_MODULES_END;
         is_ready.then(|| Used {
+            process: header.process.load(Relaxed),
             kind,
             thread: header.thread.load(Relaxed),
             sequence,

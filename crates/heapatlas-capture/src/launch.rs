@@ -10,9 +10,11 @@ use std::sync::atomic::AtomicI32;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::{Duration, Instant};
 
+use heapatlas_trace::payload::EventsHeader;
 use heapatlas_trace::shared::MODE_EXACT;
 use thiserror::Error;
 
+use crate::clock;
 use crate::gather::{Gatherer, Sink};
 use crate::recorder_file;
 use crate::region::Region;
@@ -59,13 +61,19 @@ pub struct Launched {
     region: Arc<Region>,
     gatherer: Gatherer,
     started: Instant,
+    start_tick: u64,
+    ticks_per_second: u64,
 }
 
 /// How it ended, and what the recorder has to say.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Outcome {
     /// As the system tells.
     pub status: ExitStatus,
+    /// The tick at the end.
+    pub tick: u64,
+    /// Nanoseconds since the start.
+    pub elapsed_ns: u64,
     /// Whether the recorder was there at all: a static program, say, does not load it.
     pub was_recorded: bool,
     /// Events that could not be recorded.
@@ -88,6 +96,7 @@ pub struct Outcome {
 pub fn launch(options: &Options) -> Result<Launched, LaunchError> {
     let recorder = recorder_file::place().map_err(LaunchError::Recorder)?;
     let region = Arc::new(Region::new().map_err(LaunchError::Region)?);
+    let ticks_per_second = clock::ticks_per_second();
     region.header().mode.store(MODE_EXACT, Relaxed);
     region
         .header()
@@ -108,6 +117,7 @@ pub fn launch(options: &Options) -> Result<Launched, LaunchError> {
             Ok(())
         });
     }
+    let (started, start_tick) = (Instant::now(), clock::ticks());
     let child = command.spawn().map_err(|source| LaunchError::Program {
         program: options.program.to_string_lossy().into_owned(),
         source,
@@ -117,7 +127,9 @@ pub fn launch(options: &Options) -> Result<Launched, LaunchError> {
         child,
         region,
         gatherer: Gatherer::default(),
-        started: Instant::now(),
+        started,
+        start_tick,
+        ticks_per_second,
     })
 }
 
@@ -127,9 +139,22 @@ impl Launched {
         self.child.id()
     }
 
-    /// When it was started.
-    pub fn started(&self) -> Instant {
-        self.started
+    /// The tick when it was started.
+    pub fn start_tick(&self) -> u64 {
+        self.start_tick
+    }
+
+    /// Ticks in a second, to about a percent.
+    pub fn ticks_per_second(&self) -> u64 {
+        self.ticks_per_second
+    }
+
+    fn now(&self) -> EventsHeader {
+        EventsHeader {
+            tick: clock::ticks(),
+            elapsed_ns: self.started.elapsed().as_nanos() as u64,
+            resident_bytes: resident_bytes(self.pid()).unwrap_or(0),
+        }
     }
 
     /// Gathers until the program ends. When the sink fails, the recording ends and the program goes on.
@@ -141,9 +166,10 @@ impl Launched {
         let status = loop {
             let seen = self.region.header().closed.load(Acquire);
             let ended = self.child.try_wait()?;
+            let now = self.now();
             let mut gathered = 0;
             if sunk.is_ok() {
-                match self.gatherer.pass(&self.region, sink) {
+                match self.gatherer.pass(&self.region, now, sink) {
                     Ok(bytes) => gathered = bytes,
                     Err(error) => {
                         // Nobody shall wait for us any more.
@@ -165,8 +191,11 @@ impl Launched {
 
     fn outcome(&self, status: ExitStatus) -> Outcome {
         let header = self.region.header();
+        let now = self.now();
         Outcome {
             status,
+            tick: now.tick,
+            elapsed_ns: now.elapsed_ns,
             was_recorded: header.next_process.load(Relaxed) > 0,
             dropped_events: header.dropped.load(Relaxed),
             waited_ns: header.waited_ns.load(Relaxed),
@@ -177,11 +206,31 @@ impl Launched {
 }
 
 impl Outcome {
-    /// The exit code with which to pass the program's end on: its own, or 128 and the signal's number.
-    pub fn exit_code(&self) -> i32 {
-        let by_signal = || self.status.signal().map_or(1, |signal| 128 + signal);
-        self.status.code().unwrap_or_else(by_signal)
+    /// Ends this process as the program ended: with its exit code, or by the signal that killed it.
+    pub fn pass_on(&self) -> ! {
+        if let Some(signal) = self.status.signal() {
+            let no_core = libc::rlimit {
+                rlim_cur: 0,
+                rlim_max: 0,
+            };
+            // SAFETY: changes nothing but how this process ends. The program has left its core.
+            unsafe {
+                libc::setrlimit(libc::RLIMIT_CORE, &no_core);
+                libc::signal(signal, libc::SIG_DFL);
+                libc::raise(signal);
+            }
+        }
+        std::process::exit(self.status.code().unwrap_or(1))
     }
+}
+
+/// Pages of the process that are in memory.
+fn resident_bytes(pid: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+    // SAFETY: cannot fail.
+    let page_bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    Some(pages * u64::try_from(page_bytes).ok()?)
 }
 
 /// The recorder comes first, whatever the user preloads.

@@ -2,19 +2,22 @@
 //! recorded.
 //!
 //! **The caller provides** a command line and a [`Sink`] for what is gathered.
-//! **This crate provides** [`launch`](launch::launch), the recorder itself (built by `build.rs`, embedded,
+//! **This crate provides** [`launch`](launch()), the recorder itself (built by `build.rs`, embedded,
 //! and put where the dynamic linker finds it by `recorder_file`) and the reading end of the
 //! shared memory (`gather`).
 //! **Not for** parsing what it gathers, or files: see `heapatlas-formats`.
 //!
-//! In reading order: [`launch`], `gather`, `region`, `recorder_file`.
+//! In reading order: [`launch`](mod@launch), `examine`, `gather`, `region`, `clock`, `recorder_file`.
 
 #![warn(missing_docs)]
 
+mod clock;
+mod examine;
 mod gather;
 pub mod launch;
 mod recorder_file;
 mod region;
 
-pub use gather::{Segment, Sink};
+pub use examine::{Obstacle, examine};
+pub use gather::Sink;
 pub use launch::{LaunchError, Launched, Options, Outcome, launch};

@@ -18,6 +18,11 @@ pub struct Region {
     base: NonNull<u8>,
 }
 
+// SAFETY: everything in the region that is written to is atomic; committed bytes are only read.
+unsafe impl Send for Region {}
+// SAFETY: as above.
+unsafe impl Sync for Region {}
+
 impl Region {
     /// A region with empty chunks.
     ///
@@ -148,8 +153,8 @@ fn map(file: &OwnedFd) -> io::Result<NonNull<u8>> {
             0,
         )
     };
-    match NonNull::new(base.cast()) {
-        Some(base) if base.as_ptr().cast() != libc::MAP_FAILED => Ok(base),
-        _ => Err(io::Error::last_os_error()),
+    if base == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
     }
+    Ok(NonNull::new(base.cast()).expect("the kernel maps nothing at address 0"))
 }

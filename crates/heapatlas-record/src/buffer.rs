@@ -3,7 +3,7 @@
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use heapatlas_trace::encode::{Encoder, MAX_EVENT_BYTES};
+use heapatlas_trace::{Encoder, MAX_EVENT_BYTES};
 use heapatlas_trace::shared::{CHUNK_ROOM, KIND_EVENTS};
 
 use crate::clock::ticks;

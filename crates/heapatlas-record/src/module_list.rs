@@ -148,8 +148,7 @@ impl Parts {
     }
 
     fn varint(&mut self, value: u64) {
-        let mut bytes = [0; 10];
-        let length = varint::encode(&mut bytes, value);
+        let (bytes, length) = varint::encode(value);
         self.put(&bytes[..length]);
     }
 
@@ -185,6 +184,9 @@ impl Parts {
         header.kind.store(KIND_MODULES, Relaxed);
         header.thread.store(self.publication, Relaxed);
         header.process.store(self.process, Relaxed);
+        // SAFETY: cannot fail.
+        let pid = unsafe { libc::getpid() };
+        header.pid.store(pid.cast_unsigned(), Relaxed);
         header.sequence.store(self.sequence, Release);
     }
 

@@ -5,6 +5,8 @@ use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicBool, compiler_fence};
 use core::{ops::Range, sync::atomic};
 
+use heapatlas_trace::{Encoder, MAX_EVENT_BYTES};
+
 use crate::buffer::Buffer;
 use crate::clock::ticks;
 use crate::recorder::Recorder;
@@ -118,8 +120,8 @@ impl Guard<'_> {
     fn write(
         &mut self,
         encode: impl FnOnce(
-            &mut heapatlas_trace::encode::Encoder,
-            &mut [u8; heapatlas_trace::encode::MAX_EVENT_BYTES],
+            &mut Encoder,
+            &mut [u8; MAX_EVENT_BYTES],
         ) -> usize,
     ) {
         if self.0.buffer.write(encode) {

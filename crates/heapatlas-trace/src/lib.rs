@@ -24,7 +24,8 @@
 //! # Ok::<(), heapatlas_trace::Malformed>(())
 //! ```
 //!
-//! In reading order: [`varint`], `event`, `encode`, `decode`; [`mod@file`], [`payload`], [`crc32()`].
+//! In reading order: [`varint`], `event`, `encode`, `decode`; [`mod@file`], [`payload`], [`crc32()`];
+//! [`shared`], the memory that recorder and launcher have in common.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -40,6 +41,7 @@ mod event;
 pub mod file;
 mod malformed;
 pub mod payload;
+pub mod shared;
 pub mod varint;
 
 pub use crc32::crc32;

@@ -1,0 +1,137 @@
+//! `record`: a program under the recorder.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+use heapatlas_capture::{self as capture, LaunchError};
+
+use crate::commands::summary;
+use crate::console::Console;
+use crate::exit::{Hint, Outcome};
+use crate::input;
+use crate::recording::{FileNames, TraceSink};
+
+/// Record the allocations of a program, then summarize them
+///
+/// The program needs no rebuild: any dynamically linked one for Linux with glibc will do. Its exit code is
+/// passed on, and the summary goes to stderr, so that its output can be piped.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  heapatlas record -- ./server --port 8080
+  heapatlas record -o server.%p.heaptrace -- ./server
+  heapatlas summary server.4711.heaptrace --tree bottom-up")]
+pub struct Args {
+    /// Where to write the trace; `%p` stands for the process number
+    /// [default: heapatlas.PROGRAM.PID.heaptrace]
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Compare every N-th stack with a full walk, and say how many differed: a check of the recorder itself
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    check_stacks: u32,
+    /// Write the trace only
+    #[arg(long)]
+    no_summary: bool,
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<OsString>,
+}
+
+pub fn run(args: Args, console: &Console) -> anyhow::Result<Outcome> {
+    let mut command = args.command.into_iter();
+    let program = command.next().expect("clap asks for one");
+    let recording = Recording {
+        program,
+        arguments: command.collect(),
+        output: args.output,
+        check_stacks: args.check_stacks,
+    };
+    let recorded = recording.run(console)?;
+    if let Some(trace) = recorded.trace.as_deref().filter(|_| !args.no_summary) {
+        summary::after_recording(trace, console)?;
+    }
+    Ok(Outcome::AsProgram(recorded.outcome))
+}
+
+/// What to record, and where to.
+pub struct Recording {
+    pub program: OsString,
+    pub arguments: Vec<OsString>,
+    /// Where to write; `%p` stands for the process number.
+    pub output: Option<PathBuf>,
+    /// Every how many captures a stack is compared with a full walk; 0 for never.
+    pub check_stacks: u32,
+}
+
+/// What came of it.
+pub struct Recorded {
+    pub outcome: capture::Outcome,
+    /// Absent when the recorder was not loaded.
+    pub trace: Option<PathBuf>,
+}
+
+impl Recording {
+    /// Starts the program and records until it ends.
+    pub fn run(self, console: &Console) -> anyhow::Result<Recorded> {
+        if let Some(obstacle) = capture::examine(&self.program) {
+            let program = Path::new(&self.program).display();
+            return Err(anyhow!("`{program}` cannot be recorded: {}", obstacle.reason())
+                .hint([obstacle.way_out()]));
+        }
+        let options = capture::Options {
+            program: self.program.clone(),
+            arguments: self.arguments.clone(),
+            check_interval: self.check_stacks,
+        };
+        let launched = capture::launch(&options).map_err(with_hint)?;
+        let names = FileNames::new(self.output, &self.program);
+        let mut sink = TraceSink::new(&launched, names, [vec![self.program], self.arguments].concat());
+        let ended = launched.run(&mut sink);
+        let outcome = ended.with_context(|| {
+            let path = sink.path().map_or_else(|| "the trace".to_owned(), input::quoted);
+            format!("while writing {path}")
+        })?;
+        report(&outcome, console);
+        let trace = sink.finish(&outcome).context("while ending the trace")?;
+        for replaced in sink.replaced() {
+            console.remark(replaced);
+        }
+        if let Some(trace) = &trace {
+            console.remark(&format!("wrote {}", input::quoted(trace)));
+        }
+        Ok(Recorded { outcome, trace })
+    }
+}
+
+fn with_hint(error: LaunchError) -> anyhow::Error {
+    match error {
+        LaunchError::Program { .. } => error.into(),
+        LaunchError::Recorder(_) => {
+            anyhow::Error::from(error).hint(["set XDG_CACHE_HOME to a folder that you can write to"])
+        }
+        _ => anyhow::Error::from(error),
+    }
+}
+
+/// What the recorder has to say of itself.
+fn report(outcome: &capture::Outcome, console: &Console) {
+    if !outcome.was_recorded {
+        console.warn(
+            "the program did not load the recorder, so nothing was recorded \
+             (does it clear its environment, or is it linked statically?)",
+        );
+    }
+    if outcome.dropped_events > 0 {
+        console.warn(&format!(
+            "{} events could not be recorded; figures are too small by so many",
+            outcome.dropped_events
+        ));
+    }
+    if outcome.checked > 0 {
+        console.remark(&format!(
+            "compared {} stacks with full walks: {} differed",
+            outcome.checked, outcome.differences
+        ));
+    }
+}
