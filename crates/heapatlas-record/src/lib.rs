@@ -2,3 +2,7 @@
 
 #![no_std]
 #![warn(missing_docs)]
+
+pub mod os;
+pub mod stack_table;
+pub mod unwind;

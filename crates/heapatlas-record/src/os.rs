@@ -1,0 +1,80 @@
+//! What we ask of the kernel: pages of memory, and whether an address can be read.
+//!
+//! The calls go to the kernel directly. The functions of the C library would set `errno`, which
+//! `malloc` must leave alone when it succeeds, and a recorder may have replaced them.
+
+use core::arch::asm;
+use core::ptr::NonNull;
+
+/// Maps `bytes` of fresh zeroed memory, rounded up to whole pages. None when there is no memory.
+#[must_use]
+pub fn map_pages(bytes: usize) -> Option<NonNull<u8>> {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    let arguments = [
+        0,
+        bytes,
+        protection as usize,
+        flags as usize,
+        usize::MAX,
+        0,
+    ];
+    // SAFETY: a new anonymous mapping at an address of the kernel's choice touches no memory in use.
+    let result = unsafe { system_call(libc::SYS_mmap, arguments) };
+    if is_error(result) {
+        return None;
+    }
+    NonNull::new(result as *mut u8)
+}
+
+/// Gives memory of `map_pages` back.
+///
+/// # Safety
+///
+/// `start` and `bytes` are of one call of `map_pages`, and nobody uses the memory any more.
+pub unsafe fn unmap_pages(start: NonNull<u8>, bytes: usize) {
+    let arguments = [start.as_ptr() as usize, bytes, 0, 0, 0, 0];
+    // SAFETY: the caller's promise.
+    unsafe { system_call(libc::SYS_munmap, arguments) };
+}
+
+/// Whether the word at `address`, a multiple of 8, can be read now. Changes nothing.
+///
+/// The kernel reads a signal set there before it finds that `how` makes no sense.
+#[must_use]
+pub fn is_readable(address: u64) -> bool {
+    const NO_SUCH_HOW: usize = usize::MAX;
+    const SIGNAL_SET_BYTES: usize = 8;
+    let arguments = [NO_SUCH_HOW, address as usize, 0, SIGNAL_SET_BYTES, 0, 0];
+    // SAFETY: with that `how` the call fails whatever it reads.
+    let result = unsafe { system_call(libc::SYS_rt_sigprocmask, arguments) };
+    result == -(libc::EINVAL as isize)
+}
+
+fn is_error(result: isize) -> bool {
+    (-4095..0).contains(&result)
+}
+
+/// # Safety
+///
+/// As the manual page of that system call says.
+unsafe fn system_call(number: libc::c_long, arguments: [usize; 6]) -> isize {
+    let result;
+    // SAFETY: the kernel keeps all registers but rax, rcx and r11; the caller answers for the rest.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") number as isize => result,
+            in("rdi") arguments[0],
+            in("rsi") arguments[1],
+            in("rdx") arguments[2],
+            in("r10") arguments[3],
+            in("r8") arguments[4],
+            in("r9") arguments[5],
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    result
+}
