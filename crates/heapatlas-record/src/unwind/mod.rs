@@ -140,7 +140,7 @@ impl ThreadStacks {
             .walk(registers, &mut self.memory, &self.remembered, 0);
         let walked = self.walker.steps();
         let is_equal = (walked.iter().zip(self.remembered.frames()))
-            .all(|(step, word)| step.slot == word.slot && step.value == word.value);
+            .all(|(step, word)| step.slot == word.slot && step.return_address == word.value);
         let may_be_longer = end == End::CutOff && walked.len() == MAX_FRAMES;
         let may_be_shorter = self.remembered.is_cut_off();
         let depth = self.remembered.depth();

@@ -159,7 +159,7 @@ impl Remembered {
         sink: &mut impl NodeSink,
     ) -> Option<()> {
         let caller = self.innermost;
-        let node = table.intern(caller.node, step.return_address(), sink)?;
+        let node = table.intern(caller.node, step.return_address, sink)?;
         let passes_rbp_on = caller.rbp != 0 && step.rbp_slot == 0;
         if caller.rbp != 0 && step.rbp_slot != 0 {
             self.push_decisive(step.rbp_slot, caller.rbp);
@@ -174,8 +174,9 @@ impl Remembered {
             node,
             depth: caller.depth + 1,
         };
-        self.push_frame(step.slot, step.value, mark);
-        self.is_reusable &= !step.is_interrupted;
+        self.push_frame(step.slot, step.return_address, mark);
+        // What a signal interrupted may be on another stack, and its slot holds no return address.
+        self.is_reusable &= !step.is_signal;
         Some(())
     }
 

@@ -3,12 +3,15 @@
 //! An entry is one word, so that nobody can see half of one:
 //!
 //! ```text
-//! bit 63                 16 15          0
-//!     | return address     | rule number |     0: free
+//! bit 63              16  15  14            5 4          0
+//!     | return address   | 0 | words of frame | saved rbp |    plain: CFA = rsp + 8 * words
+//!     | return address   | 1 | number of the rule         |    all others
+//!     | 0                                                 |    free
 //! ```
 //!
-//! Rules are few (some hundreds in a large program) and belong to no module, so their numbers stay
-//! when the entries are forgotten.
+//! Saved `rbp`: so many words below the CFA, 0 when it is in the register. Rules with a number are
+//! few (some hundreds in a large program) and belong to no module, so they stay when the
+//! entries are forgotten.
 
 use core::ptr::{self, NonNull};
 use core::slice;
@@ -16,7 +19,7 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsiz
 
 use super::cfi::{self, Workspace};
 use super::modules;
-use super::rule::{Cfa, Rule};
+use super::rule::{Cfa, Rule, SavedRbp};
 use crate::os;
 
 const FIRST_CAPACITY: usize = 1 << 10;
@@ -25,9 +28,12 @@ const MAX_CAPACITY: usize = 1 << 18;
 /// An entry lies at most so far behind its home.
 const PROBES: usize = 8;
 
-const NUMBER_BITS: u32 = 16;
+const CODE_BITS: u32 = 16;
+const HAS_NUMBER: u64 = 1 << 15;
+const RBP_BITS: u32 = 5;
+const MAX_PLAIN_WORDS: i32 = 1 << 10;
 
-/// The rules by number; number 0 is none. What does not fit is looked up each time.
+/// The rules by number. What does not fit is looked up each time.
 static RULES: [AtomicU64; 4096] = [const { AtomicU64::new(0) }; 4096];
 
 static FIRST_WORDS: [AtomicU64; FIRST_CAPACITY] = [const { AtomicU64::new(0) }; FIRST_CAPACITY];
@@ -69,25 +75,53 @@ impl RuleCache {
     /// The remembered rule for the instruction that ends before `return_address`.
     #[inline]
     #[must_use]
-    pub fn find(self, return_address: u64) -> Option<Rule> {
+    pub fn find(self, return_address: u64) -> Found {
         let table = self.0;
         let home = table.home(return_address);
         for probe in 0..PROBES {
             let word = table.word(home + probe).load(Ordering::Acquire);
-            if word >> NUMBER_BITS == return_address {
-                return rule_of_number(word & ((1 << NUMBER_BITS) - 1));
+            if word >> CODE_BITS == return_address {
+                return Found::of_code(word & ((1 << CODE_BITS) - 1));
             }
             if word == 0 {
-                return None;
+                break;
             }
         }
-        None
+        Found::Nothing
     }
 }
 
-fn rule_of_number(number: u64) -> Option<Rule> {
-    let bits = RULES.get(number as usize)?.load(Ordering::Relaxed);
-    (bits != 0).then(|| Rule::from_bits(bits))
+/// What the cache holds for an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// The CFA is `rsp` plus `frame_bytes`; `rbp` is saved so many bytes below the CFA, or not at 0.
+    Plain {
+        /// Bytes from `rsp` to the CFA.
+        frame_bytes: u64,
+        /// Bytes from the saved `rbp` to the CFA.
+        rbp_bytes: u64,
+    },
+    /// Any other rule.
+    Other(Rule),
+    /// Not yet.
+    Nothing,
+}
+
+impl Found {
+    #[inline]
+    fn of_code(code: u64) -> Self {
+        if code & HAS_NUMBER == 0 {
+            return Self::Plain {
+                frame_bytes: (code >> RBP_BITS) * 8,
+                rbp_bytes: (code & ((1 << RBP_BITS) - 1)) * 8,
+            };
+        }
+        let number = (code & !HAS_NUMBER) as usize;
+        match RULES.get(number).map(|rule| rule.load(Ordering::Relaxed)) {
+            Some(bits) if bits != 0 => Self::Other(Rule::from_bits(bits)),
+            _ => Self::Nothing,
+        }
+    }
 }
 
 /// Finds the rule in the unwind tables and remembers it. Costs a microsecond or several.
@@ -101,20 +135,20 @@ pub fn resolve(return_address: u64, workspace: &mut Workspace) -> Rule {
         return Rule::plain(Cfa::FramePointer);
     };
     let rule = cfi::rule_at(instruction, module, workspace)
-        .unwrap_or(const { Rule::plain(Cfa::FramePointer) });
+        .unwrap_or(Rule::plain(Cfa::FramePointer));
     remember(return_address, rule, generation);
     rule
 }
 
 fn remember(return_address: u64, rule: Rule, generation_before: u32) {
-    let Some(number) = number_of_rule(rule.to_bits()) else {
+    let Some(code) = plain_code(rule).or_else(|| numbered_code(rule)) else {
         return;
     };
-    if return_address >> (64 - NUMBER_BITS) != 0 {
+    if return_address >> (64 - CODE_BITS) != 0 {
         return;
     }
     let table = Table::current();
-    let word = return_address << NUMBER_BITS | number as u64;
+    let word = return_address << CODE_BITS | code;
     let place = table.place(return_address);
     place.store(word, Ordering::SeqCst);
     if GENERATION.load(Ordering::SeqCst) != generation_before {
@@ -125,14 +159,28 @@ fn remember(return_address: u64, rule: Rule, generation_before: u32) {
     }
 }
 
-/// The number of a rule, a new one if need be. None when the numbers are used up.
-fn number_of_rule(bits: u64) -> Option<usize> {
-    RULES.iter().enumerate().skip(1).find_map(|(number, rule)| {
-        let found = match rule.compare_exchange(0, bits, Ordering::AcqRel, Ordering::Acquire) {
+fn plain_code(rule: Rule) -> Option<u64> {
+    let rbp_words = match rule.rbp {
+        SavedRbp::Unchanged => 0,
+        SavedRbp::AtCfa(words) => -i64::from(words),
+        SavedRbp::AtRbp(_) => return None,
+    };
+    let is_plain = rule.cfa == Cfa::Rsp
+        && rule.offset % 8 == 0
+        && (0..MAX_PLAIN_WORDS).contains(&(rule.offset / 8))
+        && (0..1 << RBP_BITS).contains(&rbp_words);
+    is_plain.then_some((rule.offset as u64 / 8) << RBP_BITS | rbp_words as u64)
+}
+
+/// The code of a rule with a number, a new one if need be. None when the numbers are used up.
+fn numbered_code(rule: Rule) -> Option<u64> {
+    let bits = rule.to_bits();
+    RULES.iter().zip(0..).find_map(|(place, number)| {
+        let found = match place.compare_exchange(0, bits, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => bits,
             Err(found) => found,
         };
-        (found == bits).then_some(number)
+        (found == bits).then_some(number | HAS_NUMBER)
     })
 }
 
@@ -200,7 +248,7 @@ impl Table {
             .map(|index| self.word(index))
             .find(|word| {
                 let word = word.load(Ordering::Relaxed);
-                word == 0 || word >> NUMBER_BITS == return_address
+                word == 0 || word >> CODE_BITS == return_address
             })
             .unwrap_or(self.word(home))
     }
@@ -209,7 +257,7 @@ impl Table {
         for word in other.words {
             let word = word.load(Ordering::Acquire);
             if word != 0 {
-                self.place(word >> NUMBER_BITS).store(word, Ordering::Release);
+                self.place(word >> CODE_BITS).store(word, Ordering::Release);
             }
         }
     }

@@ -4,18 +4,18 @@ use super::cfi::Workspace;
 use super::memory::StackMemory;
 use super::remembered::Remembered;
 use super::rule::{Cfa, Rule, SavedRbp};
-use super::rules::{self, RuleCache};
+use super::rules::{self, Found, RuleCache};
 use super::{MAX_FRAMES, Registers};
 
 const WORD_BYTES: u64 = 8;
 
 /// A frame that a walk came through.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub struct Step {
     /// Where its return address lies.
     pub slot: u64,
-    /// The word there.
-    pub value: u64,
+    /// The byte before it belongs to the instruction at which the frame is.
+    pub return_address: u64,
     /// `rbp` in the frame.
     pub rbp: u64,
     /// Where it keeps its caller's `rbp`; 0: in the register.
@@ -24,15 +24,8 @@ pub struct Step {
     pub cfa_slot: u64,
     /// Its CFA, or where its caller's `rbp` is, depends on `rbp`.
     pub uses_rbp: bool,
-    /// A signal came here: `value` is the instruction it interrupted, not a return address.
-    pub is_interrupted: bool,
-}
-
-impl Step {
-    /// The frame's code address, of which the byte before belongs to the instruction.
-    pub fn return_address(&self) -> u64 {
-        self.value + u64::from(self.is_interrupted)
-    }
+    /// It is what the kernel pushed for a signal handler; the next one was interrupted.
+    pub is_signal: bool,
 }
 
 /// Why a walk ended.
@@ -51,12 +44,6 @@ pub struct Walker {
     steps: &'static mut [Step; MAX_FRAMES],
     length: usize,
     workspace: &'static mut Workspace,
-}
-
-/// The frame at which a walk is.
-struct Position {
-    step: Step,
-    sp: u64,
 }
 
 impl Walker {
@@ -90,20 +77,24 @@ impl Walker {
         let mut at = Position::new(registers);
         self.length = 0;
         loop {
-            if remembered.meets(&mut valid, at.step.slot, at.step.rbp) {
+            if remembered.meets(&mut valid, at.slot, at.rbp) {
                 return End::Met(valid);
             }
-            let Some(place) = self.steps.get_mut(self.length) else {
+            let Some(step) = self.steps.get_mut(self.length) else {
                 return End::CutOff;
             };
-            let return_address = at.step.return_address();
-            let rule = match cache.find(return_address) {
-                Some(rule) => rule,
-                None => rules::resolve(return_address, self.workspace),
-            };
-            let caller = at.caller(rule, memory);
-            *place = at.step;
             self.length += 1;
+            let caller = match cache.find(at.return_address) {
+                Found::Plain {
+                    frame_bytes,
+                    rbp_bytes,
+                } => at.plain_caller(frame_bytes, rbp_bytes, step, memory),
+                Found::Other(rule) => at.caller(rule, step, memory),
+                Found::Nothing => {
+                    let rule = rules::resolve(at.return_address, self.workspace);
+                    at.caller(rule, step, memory)
+                }
+            };
             match caller {
                 Ok(caller) => at = caller,
                 Err(end) => return end,
@@ -112,133 +103,150 @@ impl Walker {
     }
 }
 
+/// The frame at which a walk is.
+#[derive(Clone, Copy)]
+struct Position {
+    slot: u64,
+    return_address: u64,
+    sp: u64,
+    rbp: u64,
+}
+
 impl Position {
     fn new(registers: Registers) -> Self {
-        let step = Step {
-            slot: registers.sp.wrapping_sub(WORD_BYTES),
-            value: registers.pc,
-            rbp: registers.rbp,
-            ..Step::default()
-        };
         Self {
-            step,
+            slot: registers.sp.wrapping_sub(WORD_BYTES),
+            return_address: registers.pc,
             sp: registers.sp,
+            rbp: registers.rbp,
         }
     }
 
-    /// The frame that called this one. Notes in this one what decided that.
-    #[inline]
-    fn caller(&mut self, rule: Rule, memory: &mut StackMemory) -> Result<Self, End> {
-        let offset = i64::from(rule.offset);
-        let cfa = match rule.cfa {
-            Cfa::Rsp => self.sp.wrapping_add_signed(offset),
-            Cfa::Rbp => {
-                self.step.uses_rbp = true;
-                self.step.rbp.wrapping_add_signed(offset)
-            }
-            _ => return self.unusual_caller(rule, memory),
-        };
-        self.caller_at(cfa, rule.rbp, memory)
+    fn step(self) -> Step {
+        Step {
+            slot: self.slot,
+            return_address: self.return_address,
+            rbp: self.rbp,
+            rbp_slot: 0,
+            cfa_slot: 0,
+            uses_rbp: false,
+            is_signal: false,
+        }
     }
 
-    /// The caller, given the CFA. Callers lie further up: so every walk ends.
-    #[inline]
-    fn caller_at(
-        &mut self,
-        cfa: u64,
-        saved_rbp: SavedRbp,
+    /// The caller of nearly every frame of code without frame pointers.
+    #[inline(always)]
+    fn plain_caller(
+        self,
+        frame_bytes: u64,
+        rbp_bytes: u64,
+        step: &mut Step,
         memory: &mut StackMemory,
     ) -> Result<Self, End> {
+        *step = self.step();
+        let cfa = self.sp.wrapping_add(frame_bytes);
+        let mut rbp = self.rbp;
+        if rbp_bytes != 0 {
+            step.rbp_slot = cfa.wrapping_sub(rbp_bytes);
+            rbp = memory.word(step.rbp_slot).ok_or(End::CutOff)?;
+        }
+        self.caller_at(cfa, rbp, memory)
+    }
+
+    #[inline(always)]
+    fn caller_at(self, cfa: u64, rbp: u64, memory: &mut StackMemory) -> Result<Self, End> {
         let slot = cfa.wrapping_sub(WORD_BYTES);
+        // Callers lie further up: so every walk ends.
         if slot < self.sp {
             return Err(End::CutOff);
         }
-        let value = memory.word(slot).ok_or(End::CutOff)?;
-        if value == 0 {
-            return Err(End::Complete);
+        match memory.word(slot) {
+            Some(0) => Err(End::Complete),
+            Some(return_address) => Ok(Self {
+                slot,
+                return_address,
+                sp: cfa,
+                rbp,
+            }),
+            None => Err(End::CutOff),
         }
-        let rbp_slot = match saved_rbp {
-            SavedRbp::Unchanged => 0,
-            SavedRbp::AtCfa(words) => cfa.wrapping_add_signed(i64::from(words) * 8),
-            SavedRbp::AtRbp(words) => {
-                self.step.uses_rbp = true;
-                self.step.rbp.wrapping_add_signed(i64::from(words) * 8)
-            }
-        };
-        self.step.rbp_slot = rbp_slot;
-        let rbp = if rbp_slot == 0 {
-            self.step.rbp
-        } else {
-            memory.word(rbp_slot).ok_or(End::CutOff)?
-        };
-        let step = Step {
-            slot,
-            value,
-            rbp,
-            ..Step::default()
-        };
-        Ok(Self { step, sp: cfa })
     }
 
-    #[cold]
-    fn unusual_caller(&mut self, rule: Rule, memory: &mut StackMemory) -> Result<Self, End> {
+    /// The frame that called this one. Notes in `step` what decided that.
+    #[inline(never)]
+    fn caller(self, rule: Rule, step: &mut Step, memory: &mut StackMemory) -> Result<Self, End> {
+        *step = self.step();
+        let offset = i64::from(rule.offset);
         match rule.cfa {
-            Cfa::AtRbp => {
-                self.step.uses_rbp = true;
-                self.caller_at_word(self.step.rbp, rule, memory)
+            Cfa::Rsp => self.caller_by(rule, self.sp.wrapping_add_signed(offset), step, memory),
+            Cfa::Rbp => {
+                step.uses_rbp = true;
+                self.caller_by(rule, self.rbp.wrapping_add_signed(offset), step, memory)
             }
-            Cfa::AtRsp => self.caller_at_word(self.sp, rule, memory),
-            Cfa::Signal => self.interrupted(memory),
-            Cfa::FramePointer => self.frame_pointer_caller(memory),
+            Cfa::AtRbp => {
+                step.uses_rbp = true;
+                self.caller_at_word(rule, self.rbp, step, memory)
+            }
+            Cfa::AtRsp => self.caller_at_word(rule, self.sp, step, memory),
+            Cfa::Signal => self.interrupted(step, memory),
+            Cfa::FramePointer if self.rbp == 0 => Err(End::Complete),
+            Cfa::FramePointer => self.caller(Rule::frame_pointer(), step, memory),
             Cfa::End => Err(End::Complete),
-            Cfa::Rsp | Cfa::Rbp | Cfa::Unsupported => Err(End::CutOff),
+            Cfa::Unsupported => Err(End::CutOff),
         }
+    }
+
+    fn caller_by(
+        self,
+        rule: Rule,
+        cfa: u64,
+        step: &mut Step,
+        memory: &mut StackMemory,
+    ) -> Result<Self, End> {
+        step.rbp_slot = match rule.rbp {
+            SavedRbp::Unchanged => return self.caller_at(cfa, self.rbp, memory),
+            SavedRbp::AtCfa(words) => cfa.wrapping_add_signed(i64::from(words) * 8),
+            SavedRbp::AtRbp(words) => {
+                step.uses_rbp = true;
+                self.rbp.wrapping_add_signed(i64::from(words) * 8)
+            }
+        };
+        let rbp = memory.word(step.rbp_slot).ok_or(End::CutOff)?;
+        self.caller_at(cfa, rbp, memory)
     }
 
     fn caller_at_word(
-        &mut self,
-        base: u64,
+        self,
         rule: Rule,
+        base: u64,
+        step: &mut Step,
         memory: &mut StackMemory,
     ) -> Result<Self, End> {
-        let slot = base.wrapping_add_signed(i64::from(rule.offset));
-        self.step.cfa_slot = slot;
-        let word = memory.word(slot).ok_or(End::CutOff)?;
-        self.caller_at(word.wrapping_add(u64::from(rule.addend)), rule.rbp, memory)
+        step.cfa_slot = base.wrapping_add_signed(i64::from(rule.offset));
+        let word = memory.word(step.cfa_slot).ok_or(End::CutOff)?;
+        let cfa = word.wrapping_add(u64::from(rule.addend));
+        self.caller_by(rule, cfa, step, memory)
     }
 
     /// The frame that a signal interrupted. The kernel saved its registers above our `sp`.
-    fn interrupted(&self, memory: &mut StackMemory) -> Result<Self, End> {
-        let register = |memory: &mut StackMemory, index: libc::c_int| {
-            let offset = GENERAL_REGISTERS + index as u64 * WORD_BYTES;
-            memory.word(self.sp.wrapping_add(offset)).ok_or(End::CutOff)
+    fn interrupted(self, step: &mut Step, memory: &mut StackMemory) -> Result<Self, End> {
+        step.is_signal = true;
+        let slot = |register: libc::c_int| {
+            let offset = GENERAL_REGISTERS + register as u64 * WORD_BYTES;
+            self.sp.wrapping_add(offset)
         };
-        let value = register(memory, libc::REG_RIP)?;
-        let rbp = register(memory, libc::REG_RBP)?;
-        let sp = register(memory, libc::REG_RSP)?;
+        let pc = memory.word(slot(libc::REG_RIP)).ok_or(End::CutOff)?;
+        let rbp = memory.word(slot(libc::REG_RBP)).ok_or(End::CutOff)?;
+        let sp = memory.word(slot(libc::REG_RSP)).ok_or(End::CutOff)?;
         // It may have been on another stack than the handler is.
         memory.enter(sp);
-        let slot = self.sp.wrapping_add(GENERAL_REGISTERS + libc::REG_RIP as u64 * WORD_BYTES);
-        let step = Step {
-            slot,
-            value,
+        Ok(Self {
+            slot: slot(libc::REG_RIP),
+            // No return address: the instruction at `pc` was not finished.
+            return_address: pc.wrapping_add(1),
+            sp,
             rbp,
-            is_interrupted: true,
-            ..Step::default()
-        };
-        Ok(Self { step, sp })
-    }
-
-    /// Code without unwind information: a JIT compiler's, which keeps the frame pointer; or the
-    /// dynamic linker's entry, which clears it to say that there is no caller.
-    fn frame_pointer_caller(&mut self, memory: &mut StackMemory) -> Result<Self, End> {
-        if self.step.rbp == 0 {
-            return Err(End::Complete);
-        }
-        self.step.uses_rbp = true;
-        let rule = Rule::frame_pointer();
-        let cfa = self.step.rbp.wrapping_add_signed(i64::from(rule.offset));
-        self.caller_at(cfa, rule.rbp, memory)
+        })
     }
 }
 

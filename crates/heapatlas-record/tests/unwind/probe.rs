@@ -82,6 +82,11 @@ pub fn probing(work: impl FnOnce()) -> Summary {
     PROBE.take().expect("set above").summary
 }
 
+/// How many captures this thread has made since `probing` began.
+pub fn captures() -> u64 {
+    PROBE.with_borrow(|probe| probe.as_ref().map_or(0, |probe| probe.summary.captures))
+}
+
 impl Probe {
     fn capture(&mut self, registers: Registers) {
         let captured = self.stacks.capture(registers, &mut self.nodes);
