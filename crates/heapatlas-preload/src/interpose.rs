@@ -286,7 +286,7 @@ unsafe extern "C" fn dlclose(handle: *mut c_void) -> c_int {
     state();
     // SAFETY: the caller's argument.
     let result = unsafe { next::dlclose::call(handle) };
-    heapatlas_record::unwind::forget_rules();
+    heapatlas_record::unwind::forget_all();
     if state() == State::Record {
         RECORDER.publish_modules();
     }

@@ -10,6 +10,7 @@ pub mod os;
 pub mod recorder;
 pub mod region;
 mod stack_bounds;
+pub mod stack_table;
 pub mod thread;
 mod tls;
 pub mod unwind;

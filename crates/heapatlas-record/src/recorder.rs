@@ -10,7 +10,7 @@ use heapatlas_trace::shared::{MODE_EXACT, MODE_IDLE};
 
 use crate::region::Region;
 use crate::thread::{self, Thread};
-use crate::{module_list, os};
+use crate::{module_list, os, unwind};
 
 /// The recorder of a process image. There is one, in a static.
 pub struct Recorder {
@@ -54,6 +54,7 @@ impl Recorder {
         self.process
             .store(header.next_process.fetch_add(1, Relaxed), Relaxed);
         self.make_thread_key();
+        unwind::prepare();
         self.region.store(region.base().as_ptr(), Release);
         module_list::publish(&region, self.process());
         header.mode.load(Relaxed).min(MODE_EXACT)

@@ -11,7 +11,8 @@ use crate::buffer::Buffer;
 use crate::clock::ticks;
 use crate::recorder::Recorder;
 use crate::region::{Errno, Region};
-use crate::unwind::{NodeSink, Registers, ThreadStacks};
+use crate::stack_table::NodeSink;
+use crate::unwind::{CheckResult, Registers, ThreadStacks};
 use crate::{os, stack_bounds, tls};
 
 /// The state of one thread, in pages of its own.
@@ -156,7 +157,7 @@ impl Guard<'_> {
             return;
         }
         header.checked.fetch_add(1, Relaxed);
-        if !self.0.stacks.check(entry.registers()) {
+        if self.0.stacks.check(entry.registers()) == CheckResult::Different {
             header.differences.fetch_add(1, Relaxed);
         }
     }
@@ -217,9 +218,11 @@ pub unsafe fn detach(thread: NonNull<Thread>) {
         .buffer
         .write(|encoder, out| encoder.thread_ends(out, ticks()));
     state.buffer.close();
-    state.stacks.unmap();
-    // SAFETY: `new_thread` mapped these pages, and this was the last use of them.
-    unsafe { os::unmap_pages(thread.cast(), size_of::<Thread>()) };
+    // SAFETY: `new_thread` made the state in pages that it mapped, and this is the last use of it.
+    unsafe {
+        thread.drop_in_place();
+        os::unmap_pages(thread.cast(), size_of::<Thread>());
+    }
     // What the thread allocates yet gets a new state.
     tls::set(core::ptr::null_mut());
 }

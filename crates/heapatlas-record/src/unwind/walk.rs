@@ -1,0 +1,255 @@
+//! From frame to frame, innermost first.
+
+use super::cfi::Workspace;
+use super::memory::StackMemory;
+use super::remembered::Remembered;
+use super::rule::{Cfa, Rule, SavedRbp};
+use super::rules::{self, Found, RuleCache};
+use super::{MAX_FRAMES, Registers};
+
+const WORD_BYTES: u64 = 8;
+
+/// A frame that a walk came through.
+#[derive(Clone, Copy)]
+pub struct Step {
+    /// Where its return address lies.
+    pub slot: u64,
+    /// The byte before it belongs to the instruction at which the frame is.
+    pub return_address: u64,
+    /// `rbp` in the frame.
+    pub rbp: u64,
+    /// Where it keeps its caller's `rbp`; 0: in the register.
+    pub rbp_slot: u64,
+    /// The word that decided its CFA; 0: none did.
+    pub cfa_slot: u64,
+    /// Its CFA, or where its caller's `rbp` is, depends on `rbp`.
+    pub uses_rbp: bool,
+    /// It is what the kernel pushed for a signal handler; the next one was interrupted.
+    pub is_signal: bool,
+}
+
+/// Why a walk ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It met the remembered frame with so many words up to and including its own.
+    Met(usize),
+    /// At the entry of the process or thread.
+    Complete,
+    /// There was no way on.
+    CutOff,
+}
+
+/// Room for a walk's frames, and for the evaluation of unwind tables.
+pub struct Walker {
+    steps: &'static mut [Step; MAX_FRAMES],
+    length: usize,
+    workspace: &'static mut Workspace,
+}
+
+impl Walker {
+    /// A walker with that room.
+    pub fn new(
+        steps: &'static mut [Step; MAX_FRAMES],
+        workspace: &'static mut Workspace,
+    ) -> Self {
+        Self {
+            steps,
+            length: 0,
+            workspace,
+        }
+    }
+
+    /// The frames of the last walk, innermost first; not the one that it met.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps[..self.length]
+    }
+
+    /// Walks until it meets one of the `valid` outermost words of `remembered`.
+    #[inline]
+    pub fn walk(
+        &mut self,
+        registers: Registers,
+        memory: &mut StackMemory,
+        remembered: &Remembered,
+        mut valid: usize,
+    ) -> End {
+        let cache = RuleCache::current();
+        let mut at = Position::new(registers);
+        self.length = 0;
+        loop {
+            if remembered.meets(&mut valid, at.slot, at.rbp) {
+                return End::Met(valid);
+            }
+            let Some(step) = self.steps.get_mut(self.length) else {
+                return End::CutOff;
+            };
+            self.length += 1;
+            let caller = match cache.find(at.return_address) {
+                Found::Plain {
+                    frame_bytes,
+                    rbp_bytes,
+                } => at.plain_caller(frame_bytes, rbp_bytes, step, memory),
+                Found::Other(rule) => at.caller(rule, step, memory),
+                Found::Nothing => {
+                    let rule = rules::resolve(at.return_address, self.workspace);
+                    at.caller(rule, step, memory)
+                }
+            };
+            match caller {
+                Ok(caller) => at = caller,
+                Err(end) => return end,
+            }
+        }
+    }
+}
+
+/// The frame at which a walk is.
+#[derive(Clone, Copy)]
+struct Position {
+    slot: u64,
+    return_address: u64,
+    sp: u64,
+    rbp: u64,
+}
+
+impl Position {
+    fn new(registers: Registers) -> Self {
+        Self {
+            slot: registers.sp.wrapping_sub(WORD_BYTES),
+            return_address: registers.pc,
+            sp: registers.sp,
+            rbp: registers.rbp,
+        }
+    }
+
+    fn step(self) -> Step {
+        Step {
+            slot: self.slot,
+            return_address: self.return_address,
+            rbp: self.rbp,
+            rbp_slot: 0,
+            cfa_slot: 0,
+            uses_rbp: false,
+            is_signal: false,
+        }
+    }
+
+    /// The caller of nearly every frame of code without frame pointers.
+    #[inline(always)]
+    fn plain_caller(
+        self,
+        frame_bytes: u64,
+        rbp_bytes: u64,
+        step: &mut Step,
+        memory: &mut StackMemory,
+    ) -> Result<Self, End> {
+        *step = self.step();
+        let cfa = self.sp.wrapping_add(frame_bytes);
+        let mut rbp = self.rbp;
+        if rbp_bytes != 0 {
+            step.rbp_slot = cfa.wrapping_sub(rbp_bytes);
+            rbp = memory.word(step.rbp_slot).ok_or(End::CutOff)?;
+        }
+        self.caller_at(cfa, rbp, memory)
+    }
+
+    #[inline(always)]
+    fn caller_at(self, cfa: u64, rbp: u64, memory: &mut StackMemory) -> Result<Self, End> {
+        let slot = cfa.wrapping_sub(WORD_BYTES);
+        // Callers lie further up: so every walk ends.
+        if slot < self.sp {
+            return Err(End::CutOff);
+        }
+        match memory.word(slot) {
+            Some(0) => Err(End::Complete),
+            Some(return_address) => Ok(Self {
+                slot,
+                return_address,
+                sp: cfa,
+                rbp,
+            }),
+            None => Err(End::CutOff),
+        }
+    }
+
+    /// The frame that called this one. Notes in `step` what decided that.
+    #[inline(never)]
+    fn caller(self, rule: Rule, step: &mut Step, memory: &mut StackMemory) -> Result<Self, End> {
+        *step = self.step();
+        let offset = i64::from(rule.offset);
+        match rule.cfa {
+            Cfa::Rsp => self.caller_by(rule, self.sp.wrapping_add_signed(offset), step, memory),
+            Cfa::Rbp => {
+                step.uses_rbp = true;
+                self.caller_by(rule, self.rbp.wrapping_add_signed(offset), step, memory)
+            }
+            Cfa::AtRbp => {
+                step.uses_rbp = true;
+                self.caller_at_word(rule, self.rbp, step, memory)
+            }
+            Cfa::AtRsp => self.caller_at_word(rule, self.sp, step, memory),
+            Cfa::Signal => self.interrupted(step, memory),
+            Cfa::FramePointer if self.rbp == 0 => Err(End::Complete),
+            Cfa::FramePointer => self.caller(Rule::frame_pointer(), step, memory),
+            Cfa::End => Err(End::Complete),
+            Cfa::Unsupported => Err(End::CutOff),
+        }
+    }
+
+    fn caller_by(
+        self,
+        rule: Rule,
+        cfa: u64,
+        step: &mut Step,
+        memory: &mut StackMemory,
+    ) -> Result<Self, End> {
+        step.rbp_slot = match rule.rbp {
+            SavedRbp::Unchanged => return self.caller_at(cfa, self.rbp, memory),
+            SavedRbp::AtCfa(words) => cfa.wrapping_add_signed(i64::from(words) * 8),
+            SavedRbp::AtRbp(words) => {
+                step.uses_rbp = true;
+                self.rbp.wrapping_add_signed(i64::from(words) * 8)
+            }
+        };
+        let rbp = memory.word(step.rbp_slot).ok_or(End::CutOff)?;
+        self.caller_at(cfa, rbp, memory)
+    }
+
+    fn caller_at_word(
+        self,
+        rule: Rule,
+        base: u64,
+        step: &mut Step,
+        memory: &mut StackMemory,
+    ) -> Result<Self, End> {
+        step.cfa_slot = base.wrapping_add_signed(i64::from(rule.offset));
+        let word = memory.word(step.cfa_slot).ok_or(End::CutOff)?;
+        let cfa = word.wrapping_add(u64::from(rule.addend));
+        self.caller_by(rule, cfa, step, memory)
+    }
+
+    /// The frame that a signal interrupted. The kernel saved its registers above our `sp`.
+    fn interrupted(self, step: &mut Step, memory: &mut StackMemory) -> Result<Self, End> {
+        step.is_signal = true;
+        let slot = |register: libc::c_int| {
+            let offset = GENERAL_REGISTERS + register as u64 * WORD_BYTES;
+            self.sp.wrapping_add(offset)
+        };
+        let pc = memory.word(slot(libc::REG_RIP)).ok_or(End::CutOff)?;
+        let rbp = memory.word(slot(libc::REG_RBP)).ok_or(End::CutOff)?;
+        let sp = memory.word(slot(libc::REG_RSP)).ok_or(End::CutOff)?;
+        // It may have been on another stack than the handler is.
+        memory.enter(sp);
+        Ok(Self {
+            slot: slot(libc::REG_RIP),
+            // No return address: the instruction at `pc` was not finished.
+            return_address: pc.wrapping_add(1),
+            sp,
+            rbp,
+        })
+    }
+}
+
+/// Where `ucontext_t` keeps the general registers.
+const GENERAL_REGISTERS: u64 = (core::mem::offset_of!(libc::ucontext_t, uc_mcontext)
+    + core::mem::offset_of!(libc::mcontext_t, gregs)) as u64;

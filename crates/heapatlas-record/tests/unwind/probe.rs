@@ -1,0 +1,140 @@
+//! A function that captures the stack of its caller and holds it against two peers.
+
+use std::arch::naked_asm;
+use std::cell::RefCell;
+use std::ffi::{c_int, c_void};
+use std::ops::Range;
+
+use heapatlas_record::stack_table::NodeSink;
+use heapatlas_record::unwind::{self, CheckResult, Registers, ThreadStacks};
+
+/// Captures at the caller's place. Does nothing on a thread without `Probe::start`.
+#[unsafe(naked)]
+pub extern "C" fn probe() {
+    naked_asm!(
+        "lea rdi, [rsp + 8]",
+        "mov rsi, [rsp]",
+        "mov rdx, rbp",
+        "jmp {}",
+        sym probe_at,
+    )
+}
+
+extern "C" fn probe_at(sp: u64, pc: u64, rbp: u64) {
+    PROBE.with_borrow_mut(|probe| {
+        if let Some(probe) = probe {
+            probe.capture(Registers { pc, sp, rbp });
+        }
+    });
+}
+
+thread_local! {
+    static PROBE: RefCell<Option<Probe>> = const { RefCell::new(None) };
+}
+
+/// What one thread's captures found.
+pub struct Probe {
+    stacks: ThreadStacks,
+    nodes: Nodes,
+    summary: Summary,
+}
+
+/// Counts of captures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    pub captures: u64,
+    pub cut_off: u64,
+    pub deepest: usize,
+}
+
+/// Every node told, by number less 2.
+#[derive(Default)]
+struct Nodes(Vec<(u32, u64)>);
+
+impl NodeSink for Nodes {
+    fn node(&mut self, parent: u32, address: u64) {
+        self.0.push((parent, address));
+    }
+}
+
+impl Nodes {
+    fn addresses(&self, mut node: u32) -> Vec<u64> {
+        let mut addresses = Vec::new();
+        while node > 1 {
+            let (parent, address) = self.0[node as usize - 2];
+            addresses.push(address);
+            node = parent;
+        }
+        addresses
+    }
+}
+
+/// Runs `work` with `probe` switched on for this thread, and says what it captured.
+pub fn probing(work: impl FnOnce()) -> Summary {
+    unwind::prepare();
+    let probe = Probe {
+        stacks: ThreadStacks::new(stack_bounds()).expect("there is memory"),
+        nodes: Nodes::default(),
+        summary: Summary::default(),
+    };
+    PROBE.set(Some(probe));
+    work();
+    PROBE.take().expect("set above").summary
+}
+
+/// How many captures this thread has made since `probing` began.
+pub fn captures() -> u64 {
+    PROBE.with_borrow(|probe| probe.as_ref().map_or(0, |probe| probe.summary.captures))
+}
+
+impl Probe {
+    fn capture(&mut self, registers: Registers) {
+        let captured = self.stacks.capture(registers, &mut self.nodes);
+        let ours = self.nodes.addresses(captured.stack);
+        assert_eq!(self.stacks.check(registers), CheckResult::Same);
+        let theirs = backtrace_from(registers.pc);
+        if captured.is_cut_off {
+            assert_eq!(ours, theirs[..ours.len()]);
+        } else {
+            assert_eq!(ours, theirs);
+        }
+        self.summary.captures += 1;
+        self.summary.cut_off += u64::from(captured.is_cut_off);
+        self.summary.deepest = self.summary.deepest.max(ours.len());
+    }
+}
+
+/// The stack as glibc finds it, from the frame that goes on at `pc`.
+fn backtrace_from(pc: u64) -> Vec<u64> {
+    let mut frames = [std::ptr::null_mut::<c_void>(); 4096];
+    // SAFETY: it writes so many pointers at most.
+    let count = unsafe { backtrace(frames.as_mut_ptr(), frames.len() as c_int) };
+    frames[..count as usize]
+        .iter()
+        .map(|frame| *frame as u64)
+        .skip_while(|frame| *frame != pc)
+        .collect()
+}
+
+unsafe extern "C" {
+    fn backtrace(frames: *mut *mut c_void, count: c_int) -> c_int;
+}
+
+/// The running thread's stack.
+pub fn stack_bounds() -> Range<u64> {
+    // SAFETY: the attributes are initialized by the first call and destroyed at the end.
+    unsafe {
+        let mut attributes = std::mem::zeroed();
+        assert_eq!(
+            libc::pthread_getattr_np(libc::pthread_self(), &mut attributes),
+            0
+        );
+        let (mut start, mut bytes) = (std::ptr::null_mut(), 0);
+        assert_eq!(
+            libc::pthread_attr_getstack(&attributes, &mut start, &mut bytes),
+            0
+        );
+        libc::pthread_attr_destroy(&mut attributes);
+        start as u64..start as u64 + bytes as u64
+    }
+}
