@@ -3,6 +3,8 @@
 
 use std::fmt::Write;
 
+use heapatlas_trace::file;
+
 /// How many bytes [`detect`] wants to see; fewer do where the file is shorter.
 pub const HEAD_BYTES: usize = 4096;
 
@@ -28,6 +30,8 @@ pub enum FileFormat {
     Elf,
     /// A profile in pprof's format, unpacked.
     Pprof,
+    /// A recording of our own.
+    Heaptrace,
     /// What heaptrack records, unpacked.
     Heaptrack,
     /// A profile of DHAT, by valgrind or by the crate `dhat`.
@@ -84,6 +88,7 @@ impl FileFormat {
             Self::ElfCore => "a core file".to_owned(),
             Self::Elf => "a program or shared library (ELF)".to_owned(),
             Self::Pprof => "a pprof profile".to_owned(),
+            Self::Heaptrace => "a heapatlas trace".to_owned(),
             Self::Heaptrack => "a heaptrack recording".to_owned(),
             Self::Dhat => "a DHAT profile".to_owned(),
             Self::OtherJson { first_key: None } => "JSON of an unknown kind".to_owned(),
@@ -117,6 +122,7 @@ fn by_magic(head: &[u8]) -> Option<FileFormat> {
         [0x1F, 0x8B, ..] => FileFormat::Gzip,
         [0x28, 0xB5, 0x2F, 0xFD, ..] => FileFormat::Zstd,
         _ if head.starts_with(b"dartheap") => FileFormat::DartSnapshot,
+        _ if file::version(head).is_some() => FileFormat::Heaptrace,
         _ if head.starts_with(b"\x7FELF") => elf(head),
         _ if is_pprof(head) => FileFormat::Pprof,
         _ if is_heaptrack(head) => FileFormat::Heaptrack,
@@ -277,6 +283,9 @@ mod tests {
         check(b"\x7fELF\x02", FileFormat::Elf);
         check(b"\x0a\x04\x08\x01\x10\x02\x0a\x04", FileFormat::Pprof);
         check(b"v 10400 3\nx /bin/ls\n", FileFormat::Heaptrack);
+        check(b"heaptrace\x01\0\0\0\0\0\0", FileFormat::Heaptrace);
+        // Of a later version: the reader says so.
+        check(b"heaptrace\x02", FileFormat::Heaptrace);
     }
 
     #[test]

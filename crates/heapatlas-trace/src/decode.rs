@@ -37,9 +37,39 @@ impl Decoder {
     /// since its differences are lost.
     #[inline]
     pub fn next<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<Option<Event<'a>>, Malformed> {
+        if let Some(window) = bytes.first_chunk()
+            && let Some((event, length)) = self.common_event(window)
+        {
+            *bytes = bytes.get(length..).unwrap_or_default();
+            return Ok(Some(event));
+        }
+        self.next_of_any_kind(bytes)
+    }
+
+    /// Nearly every event: of a common kind, with short numbers, not close to the end. All that it
+    /// needs stays in registers.
+    #[inline(always)]
+    fn common_event<'a>(&mut self, bytes: &[u8; WINDOW_BYTES]) -> Option<(Event<'a>, usize)> {
+        let mut state = self.clone();
+        let mut window = Window { bytes, at: 0 };
+        let first = window.take().ok()?;
+        let event = state.event(first, &mut window).ok()?;
+        *self = state;
+        Some((event, window.at))
+    }
+
+    #[inline(never)]
+    fn next_of_any_kind<'a>(
+        &mut self,
+        bytes: &mut &'a [u8],
+    ) -> Result<Option<Event<'a>>, Malformed> {
         while !bytes.is_empty() {
             let mut rest = *bytes;
-            let event = self.event(&mut rest)?;
+            let first = varint::take(&mut rest)?;
+            let event = match first & 7 {
+                kind::OTHER => self.other(first >> 3, take_slice(&mut rest)?)?,
+                _ => Some(self.event(first, &mut rest)?),
+            };
             *bytes = rest;
             if event.is_some() {
                 return Ok(event);
@@ -48,13 +78,16 @@ impl Decoder {
         Ok(None)
     }
 
-    #[inline]
-    fn event<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<Option<Event<'a>>, Malformed> {
-        let first = varint::take(bytes)?;
+    #[inline(always)]
+    fn event<'a>(
+        &mut self,
+        first: u64,
+        numbers: &mut impl Numbers,
+    ) -> Result<Event<'a>, Malformed> {
         let argument = first >> 3;
-        Ok(Some(match first & 7 {
+        Ok(match first & 7 {
             kind::ALLOCATION => {
-                let (size_bytes, address, tick) = self.block(bytes)?;
+                let (size_bytes, address, tick) = self.block(numbers)?;
                 let stack = stack(argument)?;
                 Event::Allocation {
                     stack,
@@ -64,19 +97,19 @@ impl Decoder {
                 }
             }
             kind::FREE => {
-                let (address, tick) = (self.address_at(argument), self.tick_after(bytes)?);
+                let (address, tick) = (self.address_at(argument), self.tick_after(numbers)?);
                 Event::Free { address, tick }
             }
             kind::NODE => {
-                let (parent, address) = (stack(argument)?, self.node_address(bytes)?);
+                let (parent, address) = (stack(argument)?, self.node_address(numbers)?);
                 Event::Node { parent, address }
             }
             kind::REALLOCATION_BEGINS => {
-                let (address, tick) = (self.address_at(argument), self.tick_after(bytes)?);
+                let (address, tick) = (self.address_at(argument), self.tick_after(numbers)?);
                 Event::ReallocationBegins { address, tick }
             }
             kind::REALLOCATION_ENDS => {
-                let (size_bytes, address, tick) = self.block(bytes)?;
+                let (size_bytes, address, tick) = self.block(numbers)?;
                 let stack = stack(argument)?;
                 Event::ReallocationEnds {
                     stack,
@@ -86,11 +119,10 @@ impl Decoder {
                 }
             }
             kind::REALLOCATION_FAILED => Event::ReallocationFailed {
-                tick: self.tick_after(bytes)?,
+                tick: self.tick_after(numbers)?,
             },
-            kind::OTHER => return self.other(argument, take_slice(bytes)?),
             _ => return Err(Malformed::ReservedKind),
-        }))
+        })
     }
 
     #[cold]
@@ -157,11 +189,11 @@ impl Decoder {
     }
 
     /// Size, address and tick of a block whose address is a difference.
-    #[inline]
-    fn block(&mut self, bytes: &mut &[u8]) -> Result<(u64, u64, u64), Malformed> {
-        let size_bytes = varint::take(bytes)?;
-        let address = self.address_at(varint::take(bytes)?);
-        Ok((size_bytes, address, self.tick_after(bytes)?))
+    #[inline(always)]
+    fn block(&mut self, numbers: &mut impl Numbers) -> Result<(u64, u64, u64), Malformed> {
+        let size_bytes = numbers.take()?;
+        let address = self.address_at(numbers.take()?);
+        Ok((size_bytes, address, self.tick_after(numbers)?))
     }
 
     /// Stack, size, address and tick of a block whose address is itself.
@@ -171,7 +203,7 @@ impl Decoder {
         Ok((stack, size_bytes, address, self.tick_after(bytes)?))
     }
 
-    #[inline]
+    #[inline(always)]
     fn address_at(&mut self, difference: u64) -> u64 {
         let distance = difference >> 1 << 3;
         let is_below = (difference & 1).wrapping_neg();
@@ -181,17 +213,50 @@ impl Decoder {
         self.address
     }
 
-    fn node_address(&mut self, bytes: &mut &[u8]) -> Result<u64, Malformed> {
-        let zigzag = varint::take(bytes)?;
+    #[inline(always)]
+    fn node_address(&mut self, numbers: &mut impl Numbers) -> Result<u64, Malformed> {
+        let zigzag = numbers.take()?;
         let difference = zigzag >> 1 ^ (zigzag & 1).wrapping_neg();
         self.node_address = self.node_address.wrapping_add(difference);
         Ok(self.node_address)
     }
 
-    #[inline]
-    fn tick_after(&mut self, bytes: &mut &[u8]) -> Result<u64, Malformed> {
-        self.tick = self.tick.saturating_add(varint::take(bytes)?);
+    #[inline(always)]
+    fn tick_after(&mut self, numbers: &mut impl Numbers) -> Result<u64, Malformed> {
+        self.tick = self.tick.saturating_add(numbers.take()?);
         Ok(self.tick)
+    }
+}
+
+/// Where an event's numbers are taken from.
+trait Numbers {
+    fn take(&mut self) -> Result<u64, Malformed>;
+}
+
+impl Numbers for &[u8] {
+    fn take(&mut self) -> Result<u64, Malformed> {
+        varint::take(self)
+    }
+}
+
+/// Enough for four numbers of eight bytes, and for the compiler to see that nothing is out of bounds.
+const WINDOW_BYTES: usize = 40;
+
+/// The bytes from an event on. Numbers of more than eight bytes are left to others.
+struct Window<'a> {
+    bytes: &'a [u8; WINDOW_BYTES],
+    at: usize,
+}
+
+impl Numbers for Window<'_> {
+    #[inline(always)]
+    fn take(&mut self) -> Result<u64, Malformed> {
+        let at = self.at & 31;
+        let word = self.bytes[at..at + 8].try_into().expect("these are eight");
+        let (value, length) =
+            varint::short(u64::from_le_bytes(word)).ok_or(Malformed::LongNumber)?;
+        self.at += length;
+        Ok(value)
     }
 }
 

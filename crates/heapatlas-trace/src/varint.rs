@@ -37,20 +37,26 @@ pub fn take(bytes: &mut &[u8]) -> Result<u64, Malformed> {
     take_long(bytes)
 }
 
-/// A varint of up to eight bytes by its word: the branches of a loop would be guessed wrong too often.
 #[inline]
 fn take_long(bytes: &mut &[u8]) -> Result<u64, Malformed> {
-    let Some(word) = bytes.first_chunk::<8>() else {
+    let word = bytes.first_chunk().copied().map(u64::from_le_bytes);
+    let Some((value, length)) = word.and_then(short) else {
         return take_slowly(bytes);
     };
-    let word = u64::from_le_bytes(*word);
+    *bytes = bytes.get(length..).unwrap_or_default();
+    Ok(value)
+}
+
+/// The varint at the low end of a word and its length, unless it is longer than the word.
+/// Without a branch for each byte: lengths vary, and a branch guessed wrong costs more than all of this.
+#[inline(always)]
+pub(crate) fn short(word: u64) -> Option<(u64, usize)> {
     let ends = !word & HIGH_BITS;
     if ends == 0 {
-        return take_slowly(bytes);
+        return None;
     }
     let length = ends.trailing_zeros() as usize / 8 + 1;
-    *bytes = bytes.get(length..).unwrap_or_default();
-    Ok(join_groups(word & (ends ^ (ends - 1)) & !HIGH_BITS))
+    Some((join_groups(word & (ends ^ (ends - 1)) & !HIGH_BITS), length))
 }
 
 /// Eight groups of seven bits, one in each byte, put together.

@@ -1,0 +1,201 @@
+//! A file as an allocation profile: facts first (process, threads, end), then all events in order of time.
+
+use heapatlas_model::AllocationProfile;
+use heapatlas_trace::Malformed;
+use heapatlas_trace::file::BlockKind;
+use heapatlas_trace::payload::{self, ProcessInfo};
+use rayon::prelude::*;
+
+use super::ReadOptions;
+use super::blocks::{Block, Blocks, decompressor, walk};
+use super::clock::Clock;
+use super::error::{Problem, ReadError, Warning};
+use super::facts::{self, CodeMap, Facts};
+use super::ledger::Ledger;
+use super::profile::profile;
+use super::replay::Replay;
+
+/// Blocks that are unpacked at a time, while those before them are applied.
+const BATCH_BLOCKS: usize = 64;
+const BATCH_BYTES: usize = 32 << 20;
+
+pub(super) fn read(
+    source: &[u8],
+    options: &ReadOptions,
+) -> Result<(AllocationProfile, Vec<Warning>), ReadError> {
+    let Blocks {
+        mut blocks,
+        stopped_by,
+    } = walk(source)?;
+    let (offset, payload) = process_payload(&blocks, stopped_by.as_ref())?;
+    let process = ProcessInfo::read(&payload).map_err(|e| ReadError::block(offset, e))?;
+    let (facts, damage) = Facts::gather(&mut blocks);
+
+    let clock = Clock::new(process.start_tick, process.ticks_per_second);
+    let mut replay = Replay::new(Ledger::new(range(&clock, options), clock));
+    let mut reader = Reader {
+        replay: &mut replay,
+        facts: &facts,
+        thread: options.thread,
+        elapsed_ns: 0,
+    };
+    let applied = reader.apply_blocks(&blocks);
+    let elapsed_ns = reader.elapsed_ns;
+    let stopped_by = applied.err().or(damage).or(stopped_by);
+
+    let mut warnings = notes(&process, &facts, options);
+    warnings.append(&mut replay.warnings);
+    warnings.extend(replay.ledger_warnings());
+    warnings.extend(stopped_by.map(|error| cut_warning(&error, facts.end.is_some())));
+    Ok((profile(replay, &process, &facts, elapsed_ns), warnings))
+}
+
+pub(super) fn code_maps(source: &[u8]) -> Result<Vec<CodeMap>, ReadError> {
+    Ok(facts::code_maps(&walk(source)?.blocks))
+}
+
+/// The first block's offset and payload.
+fn process_payload(
+    blocks: &[Block<'_>],
+    stopped_by: Option<&ReadError>,
+) -> Result<(usize, Vec<u8>), ReadError> {
+    match (blocks.first(), stopped_by) {
+        (Some(first), _) if first.kind == BlockKind::Process => {
+            Ok((first.offset, first.unpack(&mut decompressor())?))
+        }
+        (Some(first), _) => Err(ReadError::block(
+            first.offset,
+            Problem::Unexpected {
+                expected: "the process as first block",
+                found: format!("{:?}", first.kind),
+            },
+        )),
+        (None, Some(error)) => Err(error.clone()),
+        (None, None) => Err(ReadError::header(Problem::Truncated("the process"))),
+    }
+}
+
+fn range(clock: &Clock, options: &ReadOptions) -> std::ops::Range<u64> {
+    let from = options.from_ns.map_or(0, |ns| clock.tick_at(ns));
+    let to = options.to_ns.map_or(u64::MAX, |ns| clock.tick_at(ns));
+    from..to
+}
+
+/// Hands blocks to the replay.
+struct Reader<'a> {
+    replay: &'a mut Replay,
+    facts: &'a Facts,
+    thread: Option<u64>,
+    /// When the last events were gathered.
+    elapsed_ns: u64,
+}
+
+type Unpacked<'a> = Vec<(&'a Block<'a>, Result<Vec<u8>, ReadError>)>;
+
+impl Reader<'_> {
+    /// Applies all events up to a damaged block. The next blocks are unpacked meanwhile.
+    fn apply_blocks(&mut self, blocks: &[Block<'_>]) -> Result<(), ReadError> {
+        let has_events =
+            |block: &&Block<'_>| matches!(block.kind, BlockKind::Modules | BlockKind::Events);
+        let blocks: Vec<_> = blocks.iter().filter(has_events).collect();
+        let mut rest = &blocks[..];
+        let mut unpacked = unpack(take_batch(&mut rest));
+        let mut applied = Ok(());
+        while !unpacked.is_empty() && applied.is_ok() {
+            let batch = take_batch(&mut rest);
+            (applied, unpacked) = rayon::join(|| self.apply_batch(&unpacked), || unpack(batch));
+        }
+        self.replay.run(u64::MAX);
+        applied
+    }
+
+    fn apply_batch(&mut self, batch: &Unpacked<'_>) -> Result<(), ReadError> {
+        batch.iter().try_for_each(|(block, payload)| {
+            let payload = payload.as_ref().map_err(ReadError::clone)?;
+            let applied = match block.kind {
+                BlockKind::Modules => self.load_modules(payload),
+                _ => self.apply_events(payload, block.offset),
+            };
+            applied.map_err(|malformed| ReadError::block(block.offset, malformed))
+        })
+    }
+
+    fn load_modules(&mut self, payload: &[u8]) -> Result<(), Malformed> {
+        let (tick, modules) = payload::read_modules(payload)?;
+        let modules: Vec<_> = modules.collect::<Result<_, _>>()?;
+        self.replay.code.load(tick, modules.into_iter());
+        Ok(())
+    }
+
+    fn apply_events(&mut self, payload: &[u8], offset: usize) -> Result<(), Malformed> {
+        let (header, segments) = payload::read_events(payload)?;
+        self.elapsed_ns = self.elapsed_ns.max(header.elapsed_ns);
+        for segment in segments {
+            let segment = segment?;
+            let is_counted = || {
+                self.thread
+                    .is_none_or(|wanted| self.facts.is_os_thread(segment.thread, wanted))
+            };
+            self.replay.add(&segment, offset, is_counted);
+        }
+        self.replay
+            .ledger
+            .timeline
+            .note_resident(header.elapsed_ns, header.resident_bytes);
+        self.replay.run(header.tick);
+        Ok(())
+    }
+}
+
+/// Takes the next blocks to be unpacked together.
+fn take_batch<'a, 'b>(rest: &mut &'a [&'b Block<'b>]) -> &'a [&'b Block<'b>] {
+    let mut bytes = 0;
+    let fits = |block: &&&Block<'_>| {
+        bytes += block.raw_bytes();
+        bytes <= BATCH_BYTES
+    };
+    let count = rest.iter().take(BATCH_BLOCKS).take_while(fits).count();
+    // The largest block is smaller than a batch.
+    let (batch, left) = rest.split_at(count);
+    *rest = left;
+    batch
+}
+
+fn unpack<'a>(batch: &[&'a Block<'a>]) -> Unpacked<'a> {
+    let unpack = |decompressor: &mut _, block: &&'a Block<'a>| (*block, block.unpack(decompressor));
+    batch.par_iter().map_init(decompressor, unpack).collect()
+}
+
+/// What a reader should know about a recording that is whole.
+fn notes<A>(process: &ProcessInfo<'_, A>, facts: &Facts, options: &ReadOptions) -> Vec<Warning> {
+    let mut notes = Vec::new();
+    if process.mode != payload::Mode::Exact {
+        notes.push(Warning::note(format!(
+            "the recording is not exact ({:?}): figures are of what was recorded",
+            process.mode
+        )));
+    }
+    if process.ticks_per_second == 0 {
+        notes.push(Warning::note(
+            "the clock of the recording does not say how fast it ticks: ticks are taken as nanoseconds"
+                .to_owned(),
+        ));
+    }
+    if let Some(id) = options.thread.filter(|&id| !facts.has_os_thread(id)) {
+        notes.push(Warning::note(format!(
+            "no thread of the recording has the number {id}"
+        )));
+    }
+    notes
+}
+
+fn cut_warning(error: &ReadError, has_end: bool) -> Warning {
+    if has_end {
+        return Warning::note(format!(
+            "every event was read, but the file is not whole: {error}"
+        ));
+    }
+    Warning::loss(format!(
+        "the recording was not ended in good order, what comes before was read: {error}"
+    ))
+}
