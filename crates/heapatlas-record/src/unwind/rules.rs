@@ -62,14 +62,14 @@ pub fn forget_all() {
 
 /// The cache as it is now, for the steps of one walk.
 #[derive(Clone, Copy)]
-pub struct RuleCache(&'static Table);
+pub struct RuleCache(Table);
 
 impl RuleCache {
     /// The table in use.
     #[inline]
     #[must_use]
     pub fn current() -> Self {
-        Self(Table::current())
+        Self(*Table::current())
     }
 
     /// The remembered rule for the instruction that ends before `return_address`.
@@ -202,6 +202,7 @@ fn grow(table: &'static Table) {
     IS_GROWING.store(false, Ordering::Release);
 }
 
+#[derive(Clone, Copy)]
 struct Table {
     /// A power of two.
     words: &'static [AtomicU64],
@@ -235,14 +236,14 @@ impl Table {
     }
 
     #[inline]
-    fn word(&self, index: usize) -> &AtomicU64 {
+    fn word(&self, index: usize) -> &'static AtomicU64 {
         let index = index & (self.words.len() - 1);
         // SAFETY: the length is a power of two, so the mask keeps the index below it.
         unsafe { self.words.get_unchecked(index) }
     }
 
     /// Where an address's entry is or goes: its own, a free one, or else its home.
-    fn place(&self, return_address: u64) -> &AtomicU64 {
+    fn place(&self, return_address: u64) -> &'static AtomicU64 {
         let home = self.home(return_address);
         (home..home + PROBES)
             .map(|index| self.word(index))

@@ -84,21 +84,27 @@ impl Walker {
                 return End::CutOff;
             };
             self.length += 1;
-            let caller = match cache.find(at.return_address) {
+            *step = at.step();
+            let rule = match cache.find(at.return_address) {
                 Found::Plain {
                     frame_bytes,
                     rbp_bytes,
-                } => at.plain_caller(frame_bytes, rbp_bytes, step, memory),
-                Found::Other(rule) => at.caller(rule, step, memory),
-                Found::Nothing => {
-                    let rule = rules::resolve(at.return_address, self.workspace);
-                    at.caller(rule, step, memory)
+                } => {
+                    match at.plain_caller(frame_bytes, rbp_bytes, step, memory) {
+                        Ok(caller) => at = caller,
+                        Err(end) => return end,
+                    }
+                    continue;
                 }
+                Found::Other(rule) => rule,
+                Found::Nothing => rules::resolve(at.return_address, self.workspace),
             };
-            match caller {
-                Ok(caller) => at = caller,
-                Err(end) => return end,
+            // Through memory of its own: `at` is to stay in registers.
+            let mut next = at;
+            if let Some(end) = next.move_to_caller(rule, step, memory) {
+                return end;
             }
+            at = next;
         }
     }
 }
@@ -143,7 +149,6 @@ impl Position {
         step: &mut Step,
         memory: &mut StackMemory,
     ) -> Result<Self, End> {
-        *step = self.step();
         let cfa = self.sp.wrapping_add(frame_bytes);
         let mut rbp = self.rbp;
         if rbp_bytes != 0 {
@@ -172,10 +177,22 @@ impl Position {
         }
     }
 
-    /// The frame that called this one. Notes in `step` what decided that.
     #[inline(never)]
+    fn move_to_caller(
+        &mut self,
+        rule: Rule,
+        step: &mut Step,
+        memory: &mut StackMemory,
+    ) -> Option<End> {
+        match self.caller(rule, step, memory) {
+            Ok(caller) => *self = caller,
+            Err(end) => return Some(end),
+        }
+        None
+    }
+
+    /// The frame that called this one. Notes in `step` what decided that.
     fn caller(self, rule: Rule, step: &mut Step, memory: &mut StackMemory) -> Result<Self, End> {
-        *step = self.step();
         let offset = i64::from(rule.offset);
         match rule.cfa {
             Cfa::Rsp => self.caller_by(rule, self.sp.wrapping_add_signed(offset), step, memory),
@@ -190,7 +207,12 @@ impl Position {
             Cfa::AtRsp => self.caller_at_word(rule, self.sp, step, memory),
             Cfa::Signal => self.interrupted(step, memory),
             Cfa::FramePointer if self.rbp == 0 => Err(End::Complete),
-            Cfa::FramePointer => self.caller(Rule::frame_pointer(), step, memory),
+            Cfa::FramePointer => {
+                step.uses_rbp = true;
+                let rule = Rule::frame_pointer();
+                let cfa = self.rbp.wrapping_add_signed(i64::from(rule.offset));
+                self.caller_by(rule, cfa, step, memory)
+            }
             Cfa::End => Err(End::Complete),
             Cfa::Unsupported => Err(End::CutOff),
         }
