@@ -1,60 +1,16 @@
-//! Functions, lines and inlined frames against `addr2line` of binutils.
+//! Functions, lines and inlined frames of programs with debug information, against binutils.
 
 mod peers;
 
-use std::path::Path;
-
 use heapatlas_model::Frame;
-use heapatlas_symbols::{DebugFiles, ModuleSymbols, Options};
-use peers::{compile, module, peer_frames, code_addresses};
+use heapatlas_symbols::{DebugFiles, Level, ModuleSymbols, Options};
+use peers::compare::check_program;
+use peers::{compile, functions, module};
 
-/// Checks a program at many addresses.
 fn check(source: &str, flags: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     if let Some(program) = compile(folder.path(), source, flags) {
         check_program(&program, &Options::default());
-    }
-}
-
-fn check_program(program: &Path, options: &Options<'_>) {
-    let addresses = code_addresses(program, 7);
-    let Some(expected) = peer_frames(program, &addresses) else {
-        return;
-    };
-    let files = DebugFiles::new();
-    let mut symbols = ModuleSymbols::open(&files, &module(program), options);
-    let mut differences = 0;
-    for (address, expected) in addresses.iter().zip(&expected) {
-        let found = symbols.frames(*address);
-        if !is_same(&found, expected) {
-            differences += 1;
-            if differences < 400 {
-                println!("{address:#x}\n  ours {found:?}\n  peer {expected:?}");
-            }
-        }
-    }
-    assert_eq!(symbols.into_warnings(), []);
-    assert_eq!(differences, 0, "of {}", addresses.len());
-}
-
-/// Whether both say the same, but for what the peer does differently:
-fn is_same(found: &[Frame], expected: &[Frame]) -> bool {
-    found.len() == expected.len()
-        && found.iter().zip(expected).all(|(found, expected)| {
-            let has_place = expected.line != 0;
-            found.line == expected.line && (!has_place || found.file == expected.file)
-        })
-        && found.iter().zip(expected).enumerate().all(|(at, (found, peer))| {
-            let is_quirk = at == 0 && expected.len() > 1;
-            is_quirk || found.function == without_suffix(&peer.function)
-        })
-}
-
-/// Parts of a function have its name in debug information.
-fn without_suffix(function: &str) -> &str {
-    match function.split_once('.') {
-        Some((name, "cold")) => name,
-        _ => function,
     }
 }
 
@@ -66,6 +22,12 @@ fn c_without_optimization() {
 #[test]
 fn c_with_inlined_functions() {
     check("shapes.c", &["-g", "-O2"]);
+}
+
+#[test]
+fn c_with_old_debug_information() {
+    check("shapes.c", &["-gdwarf-4", "-O2"]);
+    check("shapes.c", &["-gdwarf-2", "-gstrict-dwarf", "-O2"]);
 }
 
 #[test]
@@ -86,4 +48,37 @@ fn rust_mangled_the_old_way() {
 #[test]
 fn rust_mangled_the_new_way() {
     check("shapes.rs", &["-g", "-O", "-Csymbol-mangling-version=v0"]);
+}
+
+#[test]
+fn packed_sections() {
+    check("shapes.c", &["-g", "-O2", "-gz=zlib"]);
+    check("shapes.cpp", &["-g", "-O2", "-gz=zlib"]);
+    check("shapes.c", &["-g", "-O2", "-gz=zlib-gnu"]);
+}
+
+/// Frames at the middle of `build`, which has `push` inlined.
+fn frames_in_build(level: Level) -> Option<Vec<Vec<Frame>>> {
+    let folder = tempfile::tempdir().unwrap();
+    let program = compile(folder.path(), "shapes.c", &["-g", "-O2"])?;
+    let build = functions(&program).into_iter().find(|function| function.name == "build");
+    let files = DebugFiles::new();
+    let options = Options { level, ..Options::default() };
+    let mut symbols = ModuleSymbols::open(&files, &module(&program), &options);
+    Some(build.unwrap().range.map(|address| symbols.frames(address)).collect())
+}
+
+#[test]
+fn a_lower_level_tells_less() {
+    let levels = [Level::Names, Level::Lines, Level::Full].map(frames_in_build);
+    let [Some(names), Some(lines), Some(full)] = levels else {
+        return;
+    };
+    let named = Frame { function: "build".to_owned(), ..Frame::default() };
+    assert!(names.iter().all(|frames| *frames == [named.clone()]));
+    assert!(full.iter().any(|frames| frames.len() == 2 && frames[0].function == "push"));
+    for (lines, full) in lines.iter().zip(&full) {
+        assert_eq!((&lines[0].function[..], lines.len()), ("build", 1));
+        assert_eq!((&lines[0].file, lines[0].line), (&full[0].file, full[0].line));
+    }
 }

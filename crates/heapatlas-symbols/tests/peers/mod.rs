@@ -1,14 +1,18 @@
 //! Compilers, and the address look-up of binutils as the peer.
 #![allow(dead_code)] // Each test binary uses a part.
 
+pub mod compare;
+
 use std::env;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use heapatlas_model::{Frame, Module};
+use heapatlas_symbols::demangle;
 
 /// Runs a tool in a folder and gives what it prints; `None`, loudly, where it is missing.
 pub fn run(folder: &Path, tool: &str, arguments: &[&str]) -> Option<String> {
@@ -62,31 +66,34 @@ pub fn build_id(path: &Path) -> Vec<u8> {
     (0..digits.len()).step_by(2).map(byte).collect()
 }
 
-/// Addresses all over the functions of a program that has its symbols. (Not in the gaps between
-/// them, which the peer counts to the function before.)
-pub fn code_addresses(path: &Path, step: usize) -> Vec<u64> {
+/// A function of a program.
+pub struct Function {
+    pub range: Range<u64>,
+    pub name: String,
+}
+
+/// The functions that `nm` finds, with a size.
+pub fn functions(path: &Path) -> Vec<Function> {
     let arguments = ["-S", "--defined-only", path.to_str().unwrap()];
     let symbols = run(path.parent().unwrap(), "nm", &arguments).unwrap();
-    let mut addresses: Vec<u64> = symbols.lines().flat_map(|line| code(line).step_by(step)).collect();
-    addresses.sort_unstable();
-    addresses.dedup();
-    addresses
+    symbols.lines().filter_map(function).collect()
 }
 
-/// The addresses of a function in the list of `nm`.
-fn code(line: &str) -> std::ops::Range<u64> {
+fn function(line: &str) -> Option<Function> {
     let fields: Vec<_> = line.split_whitespace().collect();
-    let [start, size, kind, ..] = fields[..] else {
-        return 0..0;
+    let [start, size, "t" | "T" | "w" | "W" | "i", name] = fields[..] else {
+        return None;
     };
-    let number = |digits| u64::from_str_radix(digits, 16);
-    match (number(start), number(size), kind) {
-        (Ok(start), Ok(size), "t" | "T" | "w" | "W" | "i") => start..start + size,
-        _ => 0..0,
-    }
+    let number = |digits| u64::from_str_radix(digits, 16).unwrap();
+    let start = number(start);
+    Some(Function {
+        range: start..start + number(size),
+        name: demangle(name),
+    })
 }
 
-/// What `addr2line` of binutils says, in our words: unknown names and files are empty.
+/// What `addr2line` of binutils says, in our words: unknown names and files are empty. Names are
+/// demangled by us; tests/demangling.rs judges that.
 pub fn peer_frames(path: &Path, addresses: &[u64]) -> Option<Vec<Vec<Frame>>> {
     let folder = path.parent().unwrap();
     run(folder, "addr2line", &["--version"])?;
@@ -95,7 +102,7 @@ pub fn peer_frames(path: &Path, addresses: &[u64]) -> Option<Vec<Vec<Frame>>> {
         writeln!(input, "{address:#x}").unwrap();
     }
     let mut peer = Command::new("addr2line")
-        .args(["-a", "-i", "-f", "-C", "-e"])
+        .args(["-a", "-i", "-f", "-e"])
         .arg(path)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -121,7 +128,7 @@ fn parse(output: &str) -> Vec<Vec<Frame>> {
         let (file, number) = place.rsplit_once(':').unwrap();
         let known = |text: &str| if text == "??" { String::new() } else { text.to_owned() };
         found.last_mut().unwrap().push(Frame {
-            function: known(line),
+            function: demangle(&known(line)),
             file: known(file),
             line: number.parse().unwrap_or(0),
         });
