@@ -74,6 +74,10 @@ impl<'a> ModuleSymbols<'a> {
     /// inlined first; none where nothing is known. For a caller's frame the address is one less
     /// than the return address.
     pub fn frames(&mut self, address: u64) -> Vec<Frame> {
+        // addr2line adds one to the address.
+        if address == u64::MAX {
+            return Vec::new();
+        }
         let found = match (&self.debug_info, self.level) {
             (None, _) | (_, Level::Names) => Ok((Vec::new(), None)),
             (Some(info), Level::Lines) => info.line(address).map(|frame| (Vec::from_iter(frame), None)),

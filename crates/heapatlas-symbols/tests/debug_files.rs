@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use heapatlas_model::Module;
 use heapatlas_symbols::{DebugFiles, ModuleSymbols, Options, Warning};
-use peers::compare::{check_module, check_program};
+use peers::compare::check_module;
 use peers::{compile, functions, module, run};
 use tempfile::TempDir;
 
