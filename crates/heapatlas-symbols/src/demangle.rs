@@ -103,7 +103,7 @@ mod tests {
     fn rust_names_lose_their_hash() {
         check("_ZN4core3fmt5Write9write_fmt17h0123456789abcdefE", "core::fmt::Write::write_fmt");
         check("_ZN4core3ptr4read17h0123456789abcdefE.llvm.123", "core::ptr::read");
-        check("_ZN4core3ptr15drop$LT$a..b$GT$17h0123456789abcdeeE", "core::ptr::drop<a::b>");
+        check("_ZN4core3ptr16drop$LT$a..b$GT$17h0123456789abcdeeE", "core::ptr::drop<a::b>");
         check("_RNvCs15kBYyAo9fc_7mycrate3foo", "mycrate::foo");
     }
 

@@ -38,6 +38,14 @@ pub(crate) struct Lookup {
     pub location: usize,
 }
 
+impl Lookup {
+    /// An address that is in no module.
+    #[cfg(test)]
+    pub(crate) fn in_memory(address: u64, location: usize) -> Self {
+        Self { module: None, address, location }
+    }
+}
+
 /// A file that was loaded twice is opened once.
 fn lookups(profile: &AllocationProfile) -> Vec<Lookup> {
     let firsts = first_of_each_file(&profile.modules);

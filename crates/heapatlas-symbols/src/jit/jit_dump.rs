@@ -33,6 +33,8 @@ pub(super) fn resolve(path: &str, contents: &[u8], unnamed: &mut Unnamed<'_>) ->
     })
 }
 
+/// V8 counts the header of the ELF file that perf makes of each function.
+const ELF_HEADER_BYTES: u64 = 64;
 const MAGIC: u32 = u32::from_be_bytes(*b"JiTD");
 const HEADER_BYTES: usize = 40;
 const RECORD_HEADER_BYTES: usize = 16;
@@ -59,7 +61,20 @@ struct Code<'a> {
 
 /// Entries of a record of lines.
 #[derive(Clone, Copy)]
-struct Lines<'a>(Fields<'a>);
+struct Lines<'a> {
+    first: Fields<'a>,
+    count: u64,
+    /// By so much all addresses are too high.
+    shift: u64,
+}
+
+struct Line<'a> {
+    address: u64,
+    line: u32,
+    file: &'a [u8],
+    /// What comes after the entry.
+    rest: Fields<'a>,
+}
 
 /// What is wrong, and where.
 struct Damage {
@@ -96,11 +111,13 @@ impl<'a> Dump<'a> {
         fields.skip(16)?;
         let (start, size, index) = (fields.u64()?, fields.u64()?, fields.u64()?);
         self.rows.insert(index, self.codes.len());
+        let range = start..start.saturating_add(size);
+        let lines = self.lines.remove(&start);
         self.codes.push(Code {
-            range: start..start.saturating_add(size),
             name: fields.text()?,
             written_at: start,
-            lines: self.lines.remove(&start),
+            lines: lines.filter(|lines| lines.are_within(&range)),
+            range,
         });
         Some(())
     }
@@ -115,9 +132,13 @@ impl<'a> Dump<'a> {
     }
 
     fn lines(&mut self, mut fields: Fields<'a>) -> Option<()> {
-        let start = fields.u64()?;
-        fields.skip(8)?;
-        self.lines.insert(start, Lines(fields));
+        let (start, count) = (fields.u64()?, fields.u64()?);
+        let first = fields;
+        let shift = match first.clone().u64()?.checked_sub(start) {
+            Some(ELF_HEADER_BYTES) => ELF_HEADER_BYTES,
+            _ => 0,
+        };
+        self.lines.insert(start, Lines { first, count, shift });
         Some(())
     }
 }
@@ -137,21 +158,40 @@ impl Code<'_> {
 impl<'a> Lines<'a> {
     /// File and line of the last entry at an address or before it.
     fn at(self, address: u64) -> Option<(&'a [u8], u32)> {
-        let entries = std::iter::successors(self.entry(&[]), |(.., file, rest)| rest.entry(file));
-        let before = entries.filter(|&(start, ..)| start <= address);
-        before.max_by_key(|&(start, ..)| start).map(|(_, line, file, _)| (file, line))
+        let before = self.entries().filter(|entry| entry.address <= address);
+        let nearest = before.max_by_key(|entry| entry.address)?;
+        Some((nearest.file, nearest.line))
     }
 
-    /// The first entry as (address, line, file), and what comes after it. The bytes end, not the
-    /// count, since a count may lie.
-    fn entry(self, file_before: &'a [u8]) -> Option<(u64, u32, &'a [u8], Self)> {
-        let mut fields = self.0;
+    /// Whether all entries are there and in the code. Some versions of V8 write pointers in place of
+    /// file names, which makes nonsense of the entries after them.
+    fn are_within(self, code: &Range<u64>) -> bool {
+        let is_sound = |entry: &Line<'_>| {
+            (code.start..=code.end).contains(&entry.address) && str::from_utf8(entry.file).is_ok()
+        };
+        self.entries().take_while(is_sound).count() as u64 == self.count
+    }
+
+    fn entries(self) -> impl Iterator<Item = Line<'a>> {
+        let first = self.entry(self.first, &[]);
+        let next = move |line: &Line<'a>| self.entry(line.rest, line.file);
+        // What is left behind the last entry is padding.
+        let count = usize::try_from(self.count).unwrap_or(usize::MAX);
+        std::iter::successors(first, next).take(count)
+    }
+
+    fn entry(self, mut fields: Fields<'a>, file_before: &'a [u8]) -> Option<Line<'a>> {
         let (address, line, _discriminator) = (fields.u64()?, fields.u32()?, fields.u32()?);
         let file = match fields.text()? {
             [255] => file_before,
             file => file,
         };
-        Some((address, line, file, Self(fields)))
+        Some(Line {
+            address: address.wrapping_sub(self.shift),
+            line,
+            file,
+            rest: fields,
+        })
     }
 }
 
@@ -215,5 +255,114 @@ impl<'a> Fields<'a> {
         let (array, rest) = self.bytes.split_first_chunk()?;
         self.bytes = rest;
         Some(*array)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jit::tests::names;
+
+    /// A file of records as (id, body).
+    fn dump(records: &[(u32, Vec<u8>)]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for field in [MAGIC, 1, 40, 62, 0, 1, 0, 0, 0, 0] {
+            bytes.extend(field.to_le_bytes());
+        }
+        for (id, body) in records {
+            let size = (RECORD_HEADER_BYTES + body.len()) as u32;
+            bytes.extend([id.to_le_bytes(), size.to_le_bytes()].concat());
+            bytes.extend(7_u64.to_le_bytes());
+            bytes.extend(body);
+        }
+        bytes
+    }
+
+    fn numbers(numbers: &[u64]) -> Vec<u8> {
+        numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
+    }
+
+    fn load(start: u64, size: u64, index: u64, name: &str) -> (u32, Vec<u8>) {
+        let mut body = numbers(&[0, start, start, size, index]);
+        body.extend(name.bytes().chain([0, 0x90, 0x90]));
+        (0, body)
+    }
+
+    fn moved(from: u64, to: u64, size: u64, index: u64) -> (u32, Vec<u8>) {
+        (1, numbers(&[0, from, from, to, size, index]))
+    }
+
+    fn lines(start: u64, entries: &[(u64, u32, &[u8])]) -> (u32, Vec<u8>) {
+        let mut body = numbers(&[start, entries.len() as u64]);
+        for (address, line, file) in entries {
+            body.extend(address.to_le_bytes());
+            body.extend([line.to_le_bytes(), [0; 4]].concat());
+            body.extend(file.iter().chain(&[0]));
+        }
+        body.resize(body.len().next_multiple_of(8), 0);
+        (2, body)
+    }
+
+    /// Checks addresses against `function file line`.
+    fn check(records: &[(u32, Vec<u8>)], expected: &[(u64, &str)]) {
+        check_bytes(&dump(records), expected, None);
+    }
+
+    fn check_bytes(bytes: &[u8], expected: &[(u64, &str)], damage: Option<usize>) {
+        let (warning, found) = names(expected, |unnamed| resolve("x.dump", bytes, unnamed));
+        let expected: Vec<_> = expected.iter().map(|(_, name)| *name).collect();
+        assert_eq!(found, expected);
+        let offset = warning.map(|warning| match warning {
+            Warning::DamagedJitFile { offset, .. } => offset,
+            other => panic!("{other}"),
+        });
+        assert_eq!(offset, damage);
+    }
+
+    #[test]
+    fn the_last_function_at_an_address_is_right() {
+        let records = [load(0x100, 0x20, 1, "old"), load(0x110, 0x20, 2, "new")];
+        let expected = [(0xff, ""), (0x100, "old  0"), (0x110, "new  0"), (0x12f, "new  0"), (0x130, "")];
+        check(&records, &expected);
+    }
+
+    #[test]
+    fn lines_belong_to_the_load_after_them() {
+        let entries = [(0x100, 3, &b"a.js"[..]), (0x108, 5, &[255]), (0x110, 9, b"b.js")];
+        let records = [lines(0x100, &entries), load(0x100, 0x20, 1, "f"), load(0x100, 4, 2, "g")];
+        check(&records, &[(0x100, "g  0"), (0x107, "f a.js 3"), (0x108, "f a.js 5"), (0x11f, "f b.js 9")]);
+    }
+
+    #[test]
+    fn a_function_takes_its_lines_along() {
+        let entries = [(0x100, 3, &b"a.js"[..]), (0x108, 5, b"a.js")];
+        let records = [lines(0x100, &entries), load(0x100, 0x20, 1, "f"), moved(0x100, 0x900, 0x20, 1)];
+        check(&records, &[(0x90f, "f a.js 5"), (0x100, "f a.js 3")]);
+    }
+
+    #[test]
+    fn lines_of_v8_are_shifted() {
+        let records = [lines(0x100, &[(0x140, 3, b"a.js"), (0x148, 4, b"a.js")]), load(0x100, 0x10, 1, "f")];
+        check(&records, &[(0x100, "f a.js 3"), (0x109, "f a.js 4")]);
+    }
+
+    #[test]
+    fn lines_outside_of_the_code_are_not_believed() {
+        let records = [lines(0x100, &[(0x100, 3, b"a.js"), (0x900, 4, b"a.js")]), load(0x100, 0x10, 1, "f")];
+        check(&records, &[(0x100, "f  0")]);
+    }
+
+    #[test]
+    fn a_damaged_file_counts_up_to_there() {
+        let whole = dump(&[load(0x100, 0x20, 1, "f"), load(0x200, 0x20, 2, "g")]);
+        let second = 40 + (whole.len() - 40) / 2;
+        check_bytes(&whole[..whole.len() - 1], &[(0x100, "f  0"), (0x200, "")], Some(second));
+        check_bytes(&whole[..second + 3], &[(0x100, "f  0")], Some(second));
+        check_bytes(&whole[..30], &[(0x100, "")], Some(8));
+        check_bytes(b"", &[(0x100, "")], Some(0));
+        check_bytes(b"perf map?", &[(0x100, "")], Some(0));
+        for length in 0..whole.len() {
+            names(&[(0x100, "")], |unnamed| resolve("x.dump", &whole[..length], unnamed));
+        }
     }
 }

@@ -57,3 +57,24 @@ impl<'a> Unnamed<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is found at addresses, as `function file line`; empty where nothing is.
+    pub(super) fn names<T>(
+        addresses: &[(u64, &str)],
+        resolve: impl FnOnce(&mut Unnamed<'_>) -> T,
+    ) -> (T, Vec<String>) {
+        let lookups = addresses.iter().enumerate();
+        let lookups: Vec<_> = lookups
+            .map(|(location, &(address, _))| Lookup::in_memory(address, location))
+            .collect();
+        let mut frames = vec![Vec::new(); lookups.len()];
+        let result = resolve(&mut Unnamed::new(&lookups, &mut frames));
+        let text = |frame: &Frame| format!("{} {} {}", frame.function, frame.file, frame.line);
+        let found = frames.iter().map(|frames| frames.first().map_or(String::new(), text));
+        (result, found.collect())
+    }
+}

@@ -50,3 +50,41 @@ fn hexadecimal(digits: &str) -> Option<u64> {
     let digits = digits.strip_prefix("0x").unwrap_or(digits);
     u64::from_str_radix(digits, 16).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jit::tests::names;
+
+    fn check(map: &str, expected: &[(u64, &str)], damage: Option<usize>) {
+        let (warning, found) = names(expected, |unnamed| resolve("perf-1.map", map, unnamed));
+        let trimmed: Vec<_> = found.iter().map(|name| name.trim_end_matches("  0")).collect();
+        let expected: Vec<_> = expected.iter().map(|(_, name)| *name).collect();
+        assert_eq!(trimmed, expected);
+        let offset = warning.map(|warning| match warning {
+            Warning::DamagedJitFile { offset, .. } => offset,
+            other => panic!("{other}"),
+        });
+        assert_eq!(offset, damage);
+    }
+
+    #[test]
+    fn the_last_function_at_an_address_is_right() {
+        let map = "100 20 old\n110 20 new\n200 1 x\n";
+        check(map, &[(0x10f, "old"), (0x110, "new"), (0x12f, "new"), (0x130, ""), (0x200, "x")], None);
+        check("0x100 0x20 with prefix", &[(0x11f, "with prefix")], None);
+    }
+
+    #[test]
+    fn names_are_left_as_they_are() {
+        check("1 1 JS:~f /a b.js:1:2 ", &[(1, "JS:~f /a b.js:1:2 ")], None);
+        check("1 1 py::f:/a.py\n2 1 \n", &[(1, "py::f:/a.py")], None);
+    }
+
+    #[test]
+    fn lines_that_are_none_are_skipped_and_told() {
+        check("1 1 a\nnonsense\n2 1 b\n3\n", &[(1, "a"), (2, "b"), (3, "")], Some(6));
+        check("ffffffffffffffff ffffffffffffffff a\n", &[(1, "")], None);
+        check("", &[(1, "")], None);
+    }
+}

@@ -2,6 +2,7 @@
 #![allow(dead_code)] // Each test binary uses a part.
 
 pub mod compare;
+pub mod profiles;
 
 use std::env;
 use std::fmt::Write as _;
