@@ -80,7 +80,12 @@ const LAYERS: &[Layer] = &[
         is_pure: true,
     },
     layer("heapatlas-symbols", &["heapatlas-model"],
-        &["object", "addr2line", "gimli", "framehop", "rustc-demangle", "cpp_demangle", "thiserror"]),
+        &["object", "addr2line", "gimli", "framehop", "rustc-demangle", "cpp_demangle", "thiserror",
+            // Debug files are gigabytes of which few pages are wanted: they are mapped, and their
+            // bytes live in an arena that the parsers borrow.
+            "memmap2", "typed-arena",
+            // Compressed debug sections, by the decompressors that `formats` has anyway.
+            "flate2", "zstd"]),
     Layer {
         name: "heapatlas-capture",
         ours: &["heapatlas-model", "heapatlas-trace"],

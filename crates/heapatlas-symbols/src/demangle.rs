@@ -1,0 +1,141 @@
+//! Readable names from the ones in symbol tables and debug information.
+
+use std::collections::HashMap;
+use std::fmt;
+
+/// Names that were demangled already. The same few functions are inlined everywhere, and
+/// demangling one costs as much as looking up an address.
+#[derive(Default)]
+pub(crate) struct Names<'a> {
+    known: HashMap<&'a [u8], String>,
+}
+
+impl<'a> Names<'a> {
+    /// The readable form of a symbol.
+    pub(crate) fn get(&mut self, symbol: &'a [u8]) -> String {
+        let known = self.known.entry(symbol);
+        known.or_insert_with(|| demangle_bytes(symbol)).clone()
+    }
+}
+
+fn demangle_bytes(symbol: &[u8]) -> String {
+    demangle(&String::from_utf8_lossy(symbol))
+}
+
+/// The readable form of a symbol: Rust (both manglings) without hashes, C++ with parameters; any
+/// other name as it is, less a symbol version such as `@@GLIBC_2.2.5`.
+pub fn demangle(symbol: &str) -> String {
+    let symbol = without_version(symbol);
+    rust(symbol)
+        .or_else(|| cpp(symbol))
+        .unwrap_or_else(|| symbol.to_owned())
+}
+
+/// Whether a symbol says more than its bare name.
+pub(crate) fn is_mangled(symbol: &[u8]) -> bool {
+    symbol.starts_with(b"_Z") || symbol.starts_with(b"_R")
+}
+
+fn without_version(symbol: &str) -> &str {
+    match symbol.split_once('@') {
+        Some((name, _)) if !name.is_empty() => name,
+        _ => symbol,
+    }
+}
+
+fn rust(symbol: &str) -> Option<String> {
+    if !symbol.starts_with("_R") && !has_rust_hash(symbol) {
+        return None;
+    }
+    let name = rustc_demangle::try_demangle(symbol).ok()?;
+    bounded(|text| fmt::write(text, format_args!("{name:#}")))
+}
+
+/// Whether a symbol ends like Rust's older mangling, `17h`, 16 digits and `E`. What begins with
+/// `_ZN` and does not is C++.
+fn has_rust_hash(symbol: &str) -> bool {
+    let Some((_, hash)) = symbol.rsplit_once("17h") else {
+        return false;
+    };
+    let digits = hash.bytes().take_while(u8::is_ascii_hexdigit);
+    symbol.starts_with("_ZN") && hash.get(16..17) == Some("E") && digits.count() >= 16
+}
+
+fn cpp(symbol: &str) -> Option<String> {
+    if !symbol.starts_with("_Z") {
+        return None;
+    }
+    let name = cpp_demangle::Symbol::new(symbol).ok()?;
+    bounded(|text| name.structured_demangle(text, &cpp_demangle::DemangleOptions::default()))
+}
+
+/// The longest name that is written out. Each substitution in a mangled name can double what came
+/// before it, so a hostile symbol of a hundred bytes could fill the memory.
+const LONGEST_NAME_BYTES: usize = 64 << 10;
+
+fn bounded(write: impl FnOnce(&mut Bounded) -> fmt::Result) -> Option<String> {
+    let mut text = Bounded(String::new());
+    write(&mut text).ok()?;
+    Some(text.0)
+}
+
+struct Bounded(String);
+
+impl fmt::Write for Bounded {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if self.0.len() + text.len() > LONGEST_NAME_BYTES {
+            return Err(fmt::Error);
+        }
+        self.0.push_str(text);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(symbol: &str, expected: &str) {
+        assert_eq!(demangle(symbol), expected, "{symbol}");
+    }
+
+    #[test]
+    fn rust_names_lose_their_hash() {
+        check("_ZN4core3fmt5Write9write_fmt17h0123456789abcdefE", "core::fmt::Write::write_fmt");
+        check("_ZN4core3ptr4read17h0123456789abcdefE.llvm.123", "core::ptr::read");
+        check("_ZN4core3ptr16drop$LT$a..b$GT$17h0123456789abcdeeE", "core::ptr::drop<a::b>");
+        check("_RNvCs15kBYyAo9fc_7mycrate3foo", "mycrate::foo");
+    }
+
+    #[test]
+    fn cpp_names_keep_their_parameters() {
+        check("_ZN3foo3barEi", "foo::bar(int)");
+        check("_ZNSt6vectorIiSaIiEE9push_backERKi",
+            "std::vector<int, std::allocator<int> >::push_back(int const&)");
+        check("_Z3foov.constprop.0", "foo() [clone .constprop.0]");
+    }
+
+    #[test]
+    fn other_names_stay() {
+        check("malloc", "malloc");
+        check("memcpy@@GLIBC_2.14", "memcpy");
+        check("_Zonk", "_Zonk");
+        check("@plt", "@plt");
+        check("", "");
+    }
+
+    #[test]
+    fn a_name_that_explodes_is_left_alone() {
+        let bomb = format!("_Z1fI1A{}Ev", (0..30).map(doubling).collect::<String>());
+        assert!(demangle(&bomb).len() <= LONGEST_NAME_BYTES);
+    }
+
+    /// A pair of the type before it with itself.
+    fn doubling(step: usize) -> String {
+        let back = match step {
+            0 => "S_".to_owned(),
+            _ => format!("S{}_", char::from_digit(step as u32 - 1, 36).expect("below 36 steps").to_ascii_uppercase()),
+        };
+        format!("1PI{back}{back}E")
+    }
+}
