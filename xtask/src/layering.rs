@@ -64,6 +64,7 @@ const LAYERS: &[Layer] = &[
     pure("heapatlas-model", &[], &["hashbrown", "rustc-hash", "foldhash"]),
     pure("heapatlas-formats", &["heapatlas-model", "heapatlas-trace"],
         &["serde", "serde_json", "flate2", "zstd", "lz4_flex", "rayon", "memchr", "thiserror",
+            "rustc-hash",
             // Safe SIMD for the number scanner (and AVX2 where there is one): the crate itself
             // forbids unsafe code.
             "wide", "pulp"]),

@@ -50,6 +50,14 @@ pub struct RuleArgs {
 }
 
 impl RuleArgs {
+    /// The options that were given.
+    pub fn given(&self) -> Vec<&'static str> {
+        given(&[
+            (self.no_owned_sizes, "--no-owned-sizes"),
+            (self.class_by_name, "--class-by-name"),
+        ])
+    }
+
     /// For [`heapatlas_analysis::Heap::open`], with all figures.
     pub fn open_options(&self) -> heapatlas_analysis::OpenOptions {
         heapatlas_analysis::OpenOptions {

@@ -1,5 +1,5 @@
 //! Readers and writers of heap snapshot and allocation profile files, one module per format.
-//! Today: [`v8`].
+//! Read and written: [`v8`]. Written: [`dhat`], [`folded`], [`flamegraph`].
 //!
 //! **The caller provides** the bytes, as a `ByteSource` that may take memory back while it is read.
 //! **This crate provides** what a file is by its content ([`detect`]), the graph it holds with
@@ -31,4 +31,7 @@
 #![warn(missing_docs)]
 
 pub mod detect;
+pub mod dhat;
+pub mod flamegraph;
+pub mod folded;
 pub mod v8;

@@ -7,6 +7,8 @@ pub mod export;
 pub mod help;
 pub mod leaks;
 pub mod man;
+mod metric_name;
+mod profile_export;
 mod profile_summary;
 mod profile_thresholds;
 pub mod row_choice;

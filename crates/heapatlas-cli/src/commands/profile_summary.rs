@@ -8,13 +8,15 @@ use heapatlas_analysis::profile::{
 };
 use heapatlas_model::AllocationProfile;
 
+use super::metric_name::MetricName;
 use super::profile_thresholds::ProfileThreshold;
 use super::row_choice::{RowArgs, limit_or};
 use crate::console::Console;
+use crate::duration::parse_duration;
 use crate::exit::Outcome;
 use crate::input::OpenedFile;
 use crate::options::given;
-use crate::profile_input::ProfileOptions;
+use crate::profile_input::PartArgs;
 use crate::render::profile_json::{self, ProfileSummary};
 use crate::render::profile_text::ProfileText;
 use crate::render::text::Paint;
@@ -33,7 +35,7 @@ pub struct ProfileArgs {
     /// allocating lines up to their callers. Calls below 1 % are left out
     #[arg(long, value_name = "DIRECTION")]
     tree: Option<Direction>,
-    /// What trees are about [default: live]
+    /// What trees are about [default: peak]
     #[arg(long, value_name = "METRIC", requires = "tree")]
     by: Option<MetricName>,
     /// Show each thread
@@ -43,7 +45,10 @@ pub struct ProfileArgs {
     #[arg(long)]
     histogram: bool,
     #[command(flatten)]
-    part: ProfileOptions,
+    part: PartArgs,
+    /// Only what happened before this time
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    to: Option<u64>,
     /// Exit with 1 when there is more: live=SIZE, peak=SIZE, allocations=N, temporary=N. Repeatable
     #[arg(long, value_name = "WHAT=MOST", value_parser = ProfileThreshold::parse)]
     fail_on: Vec<ProfileThreshold>,
@@ -55,45 +60,6 @@ enum Direction {
     BottomUp,
 }
 
-/// By what trees and exports are weighed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum MetricName {
-    /// Bytes live at the end
-    Live,
-    /// Bytes live when the process held the most
-    Peak,
-    /// Blocks freed before their thread allocated anything else
-    Temporary,
-    /// Blocks ever allocated
-    Allocations,
-    /// Bytes ever allocated
-    Total,
-}
-
-impl MetricName {
-    /// As the analysis calls it.
-    pub fn metric(self) -> Metric {
-        match self {
-            Self::Live => Metric::Live,
-            Self::Peak => Metric::Peak,
-            Self::Temporary => Metric::Temporary,
-            Self::Allocations => Metric::Allocations,
-            Self::Total => Metric::Bytes,
-        }
-    }
-
-    /// In a heading.
-    pub fn in_words(self) -> &'static str {
-        match self {
-            Self::Live => "live at end",
-            Self::Peak => "at the peak",
-            Self::Temporary => "temporary allocations",
-            Self::Allocations => "allocations",
-            Self::Total => "all bytes",
-        }
-    }
-}
-
 impl ProfileArgs {
     /// The options that were given.
     pub fn given(&self) -> Vec<&'static str> {
@@ -101,15 +67,16 @@ impl ProfileArgs {
             (self.tree.is_some(), "--tree"),
             (self.threads, "--threads"),
             (self.histogram, "--histogram"),
-            (self.part.from.is_some(), "--from"),
-            (self.part.to.is_some(), "--to"),
-            (self.part.thread.is_some(), "--thread"),
+            (self.to.is_some(), "--to"),
             (!self.fail_on.is_empty(), "--fail-on"),
         ])
+        .into_iter()
+        .chain(self.part.given())
+        .collect()
     }
 
     fn metric_name(&self) -> MetricName {
-        self.by.unwrap_or(MetricName::Live)
+        self.by.unwrap_or_default()
     }
 }
 
@@ -120,7 +87,7 @@ pub fn run(
     rows: &RowArgs,
     console: &Console,
 ) -> anyhow::Result<Outcome> {
-    let profile = file.into_profile(&args.part, console)?;
+    let profile = file.into_profile(args.part.up_to(args.to), console)?;
     warn_of_losses(&profile, console);
     let view = console.measure("name", || ProfileView::new(&profile));
     let answer = console.measure("sites", || Answer::new(&view, args, rows));
@@ -230,7 +197,7 @@ impl<'a> Answer<'a> {
     ) -> io::Result<()> {
         text.heading(out)?;
         let end = self.view.profile().duration_ns;
-        let to = args.part.to.map_or(end, |to| to.min(end));
+        let to = args.to.map_or(end, |to| to.min(end));
         text.chart(out, args.part.from.unwrap_or(0).min(to)..to)?;
         for metric in [Metric::Live, Metric::Peak, Metric::Temporary] {
             text.sites(out, metric, &self.sites_by(metric), limit)?;

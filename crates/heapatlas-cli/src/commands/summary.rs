@@ -74,9 +74,10 @@ impl HeapArgs {
             (self.details, "--details"),
             (self.sort.is_some(), "--sort"),
             (self.select.is_some(), "--select"),
-            (self.rules.no_owned_sizes, "--no-owned-sizes"),
-            (self.rules.class_by_name, "--class-by-name"),
         ])
+        .into_iter()
+        .chain(self.rules.given())
+        .collect()
     }
 }
 
