@@ -1,7 +1,8 @@
 //! Answers about heap graphs: classes, distances, dominators and retained sizes, comparison,
-//! retaining paths, leak suspects. For V8 heaps the figures are those of Chrome DevTools.
+//! retaining paths, leak suspects; and about allocation profiles: see [`profile`]. For V8 heaps the figures are those of Chrome DevTools.
 //!
-//! **The caller provides** a `HeapGraph` and says by which rules ([`OpenOptions`]).
+//! **The caller provides** a `HeapGraph` and says by which rules ([`OpenOptions`]), or an
+//! `AllocationProfile`.
 //! **This crate provides** a [`Heap`], the graph with its figures, and functions that answer
 //! questions about one heap or several with plain structs in the user's words, ready to print.
 //! **Not for** reading files, printing, or deciding what to show.
@@ -31,10 +32,12 @@
 //!   `allocations`;
 //! - *several heaps*: `compare`;
 //! - *who holds it*: `paths` (shortest paths, their shapes, their words);
-//! - *what leaks*: `leaks`, one module a detector.
+//! - *what leaks*: `leaks`, one module a detector;
+//! - *allocation profiles*: [`profile`] (sites, call trees, distributions, the timeline).
 //!
 //! **Invariant:** no I/O, no clock, no environment, no printing; nothing here knows where a graph came from.
-//! **Invariant:** no detector and no rule knows a name of a program's class or property.
+//! **Invariant:** no detector and no rule knows a name of a program's class or property. (What is an
+//! allocator's or a library's code in a profile, [`profile`] knows by lists of names.)
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -59,6 +62,7 @@ mod node_set;
 mod owned_sizes;
 mod paths;
 mod plain_edges;
+pub mod profile;
 mod retained;
 mod statistics;
 mod summary;

@@ -10,6 +10,10 @@ use crate::progress::Progress;
 use crate::render::text::printable;
 use crate::timing::Timings;
 
+/// Columns where there is no terminal to ask.
+const DEFAULT_COLUMNS: usize = 80;
+const MOST_COLUMNS: usize = 100;
+
 /// How to talk, as asked for once for the whole run.
 #[derive(Clone, Copy, Debug)]
 pub struct Console {
@@ -33,6 +37,20 @@ impl Console {
             is_quiet: global.quiet,
             timings: Timings::from_environment(),
         }
+    }
+
+    /// Columns that charts may take: those of the terminal, as long as lines are still easy to read.
+    pub fn width(&self) -> usize {
+        terminal_columns()
+            .unwrap_or(DEFAULT_COLUMNS)
+            .clamp(40, MOST_COLUMNS)
+    }
+
+    /// Whether charts may have characters beyond ASCII.
+    pub fn is_unicode(&self) -> bool {
+        let values = env_vars::LOCALES.iter().filter_map(std::env::var_os);
+        let locale = values.into_iter().find(|value| !value.is_empty());
+        locale.is_none_or(|locale| is_utf8_locale(&locale.to_string_lossy()))
     }
 
     /// Writes to stdout. Whoever closed the other end of a pipe has read enough: that is no error.
@@ -84,6 +102,27 @@ impl Console {
     }
 }
 
+/// `en_US.UTF-8`, `C.utf8`. (Where nothing is set, as in containers, terminals still are UTF-8.)
+fn is_utf8_locale(locale: &str) -> bool {
+    let locale = locale.to_ascii_lowercase();
+    locale.contains("utf-8") || locale.contains("utf8")
+}
+
+#[cfg(unix)]
+fn terminal_columns() -> Option<usize> {
+    let out = io::stdout();
+    let is_terminal = out.is_terminal();
+    let size = is_terminal
+        .then(|| rustix::termios::tcgetwinsize(&out).ok())
+        .flatten()?;
+    (size.ws_col > 0).then_some(usize::from(size.ws_col))
+}
+
+#[cfg(not(unix))]
+fn terminal_columns() -> Option<usize> {
+    None
+}
+
 fn wants_colors(choice: ColorChoice) -> bool {
     match choice {
         ColorChoice::Always => true,
@@ -92,6 +131,24 @@ fn wants_colors(choice: ColorChoice) -> bool {
             let is_refused =
                 std::env::var_os(env_vars::NO_COLOR.name).is_some_and(|value| !value.is_empty());
             !is_refused && io::stdout().is_terminal()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locales() {
+        for (locale, expected) in [
+            ("en_US.UTF-8", true),
+            ("C.utf8", true),
+            ("C", false),
+            ("POSIX", false),
+            ("de_DE.ISO-8859-1", false),
+        ] {
+            assert_eq!(is_utf8_locale(locale), expected, "{locale}");
         }
     }
 }

@@ -27,5 +27,15 @@ pub const THREADS: EnvVar = EnvVar {
     purpose: "how many threads to use; all cores by default",
 };
 
+/// The first of these that is set names the character set of the terminal.
+pub const LOCALES: [&str; 3] = ["LC_ALL", "LC_CTYPE", "LANG"];
+
+/// The last of [`LOCALES`], which stands for all of them.
+pub const LOCALE: EnvVar = EnvVar {
+    name: LOCALES[2],
+    purpose: "as LC_ALL and LC_CTYPE: when it names another character set than UTF-8, charts are \
+              drawn in ASCII",
+};
+
 /// All of them.
-pub const ALL: [EnvVar; 3] = [NO_COLOR, TIMINGS, THREADS];
+pub const ALL: [EnvVar; 4] = [NO_COLOR, TIMINGS, THREADS, LOCALE];

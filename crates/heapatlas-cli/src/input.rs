@@ -5,6 +5,9 @@
 //!         +-- .gz, .zst ----------> anonymous -----+
 //!         +-- -, fifo, device ----> memory --------+
 //! ```
+//!
+//! Verbs that take heaps and profiles alike open the file first ([`open_any`]), ask what it is,
+//! and then read it; profiles are read in [`profile_input`](crate::profile_input).
 
 use std::fs::{self, File};
 use std::io::{self, Cursor, Read};
@@ -15,13 +18,14 @@ use anyhow::{Context, anyhow, bail};
 use heapatlas_analysis::{Heap, OpenOptions};
 use heapatlas_formats::detect::{FileFormat, HEAD_BYTES as DETECTED_BYTES, detect};
 use heapatlas_formats::v8::{self, Problem, ReadError, ReadOptions, Snapshot, Warning};
-use heapatlas_model::{ByteSource, HeapGraph};
+use heapatlas_model::{AllocationProfile, ByteSource, HeapGraph};
 use rayon::prelude::*;
 
 use crate::console::Console;
 use crate::exit::Hint;
 use crate::mapping::MappedFile;
-use crate::progress::FileProgress;
+use crate::profile_input::{self, ProfileOptions};
+use crate::progress::{FileProgress, Progress};
 use crate::unpack::{Compression, HEAD_BYTES, unpack};
 
 /// What to do about a damaged file.
@@ -58,17 +62,75 @@ pub fn open_all(
     progress.start("computing");
     let mut graphs = Vec::with_capacity(paths.len());
     for (path, result) in paths.iter().zip(results) {
-        let file = result.with_context(|| format!("while reading {}", quoted(path)))?;
-        for remark in &file.remarks {
-            console.remark(&format!("{}: {remark}", quoted(path)));
-        }
-        for loss in &file.losses {
-            console.warn(&format!("{}: {loss}", quoted(path)));
-        }
-        graphs.push(file.graph);
+        graphs.push(graph_of(path, result, console)?);
     }
     let open = |graph| Heap::open(graph, options);
     Ok(console.measure("open", || graphs.into_par_iter().map(open).collect()))
+}
+
+/// A file that was opened and recognized, and is yet to be read.
+pub struct OpenedFile {
+    path: PathBuf,
+    source: Source,
+    format: FileFormat,
+    progress: Progress,
+}
+
+/// Opens one file, whatever it holds.
+///
+/// # Errors
+/// When it cannot be opened or unpacked.
+pub fn open_any(path: &Path, console: &Console) -> anyhow::Result<OpenedFile> {
+    let progress = console.progress(total_bytes(&[path.to_owned()]));
+    let source = console
+        .measure("open file", || open_source(path, &progress.of_file()))
+        .with_context(|| format!("while reading {}", quoted(path)))?;
+    Ok(OpenedFile {
+        path: path.to_owned(),
+        format: detect_format(source.bytes.bytes()),
+        source,
+        progress,
+    })
+}
+
+impl OpenedFile {
+    /// Whether it is an allocation profile; else it is taken for a heap snapshot.
+    pub fn is_profile(&self) -> bool {
+        self.format == FileFormat::Heaptrace
+    }
+
+    /// Reads a heap snapshot and computes its figures.
+    ///
+    /// # Errors
+    /// As [`open_all`].
+    pub fn into_heap(self, options: OpenOptions, console: &Console) -> anyhow::Result<Heap> {
+        let file = console.measure("read", || {
+            read_source(&self.source, console.salvages, &self.progress.of_file())
+        });
+        self.progress.start("computing");
+        let graph = graph_of(&self.path, file, console)?;
+        Ok(console.measure("open", || Heap::open(graph, options)))
+    }
+
+    /// Reads an allocation profile with its names.
+    ///
+    /// # Errors
+    /// When it cannot be read, or its compressed stream is damaged. (Traces that were cut off are
+    /// whole up to there, and are read without `--salvage`.)
+    pub fn into_profile(
+        self,
+        options: ProfileOptions,
+        console: &Console,
+    ) -> anyhow::Result<AllocationProfile> {
+        self.progress.start("reading");
+        let (profile, mut warnings) = profile_input::read(self.source.bytes.bytes(), options)
+            .with_context(|| format!("while reading {}", quoted(&self.path)))?;
+        warnings.extend(self.source.damage);
+        for warning in warnings {
+            console.warn(&format!("{}: {warning}", quoted(&self.path)));
+        }
+        Ok(profile)
+    }
 }
 
 /// A path as messages show it.
@@ -107,19 +169,42 @@ struct Source {
 }
 
 fn read_file(path: &Path, salvages: bool, progress: &FileProgress) -> anyhow::Result<ReadFile> {
-    let source = open_source(path, progress)?;
+    read_source(&open_source(path, progress)?, salvages, progress)
+}
+
+fn read_source(
+    source: &Source,
+    salvages: bool,
+    progress: &FileProgress,
+) -> anyhow::Result<ReadFile> {
     if let Some(damage) = &source.damage
         && !salvages
     {
         return Err(anyhow!("{damage}").hint([SALVAGE_HINT]));
     }
     refuse_other_formats(source.bytes.bytes())?;
-    let snapshot = read_snapshot(&source, salvages, progress)?;
+    let snapshot = read_snapshot(source, salvages, progress)?;
     Ok(ReadFile {
-        remarks: remarks(&source, &snapshot.warnings),
-        losses: losses(&source, &snapshot.warnings),
+        remarks: remarks(source, &snapshot.warnings),
+        losses: losses(source, &snapshot.warnings),
         graph: snapshot.graph,
     })
+}
+
+/// The graph of a file that was read; says what is odd about it and what is missing.
+fn graph_of(
+    path: &Path,
+    result: anyhow::Result<ReadFile>,
+    console: &Console,
+) -> anyhow::Result<HeapGraph> {
+    let file = result.with_context(|| format!("while reading {}", quoted(path)))?;
+    for remark in &file.remarks {
+        console.remark(&format!("{}: {remark}", quoted(path)));
+    }
+    for loss in &file.losses {
+        console.warn(&format!("{}: {loss}", quoted(path)));
+    }
+    Ok(file.graph)
 }
 
 fn read_snapshot(
@@ -237,9 +322,13 @@ fn cannot_open(path: &Path, error: io::Error) -> anyhow::Error {
     }
 }
 
+fn detect_format(bytes: &[u8]) -> FileFormat {
+    detect(&bytes[..bytes.len().min(DETECTED_BYTES)])
+}
+
 /// Files that are something we know, and not a snapshot we can read.
 fn refuse_other_formats(bytes: &[u8]) -> anyhow::Result<()> {
-    let format = detect(&bytes[..bytes.len().min(DETECTED_BYTES)]);
+    let format = detect_format(bytes);
     let hint = match format {
         // What nobody knows is for the reader to refuse: it says what it missed and where.
         FileFormat::V8Snapshot
@@ -253,14 +342,20 @@ fn refuse_other_formats(bytes: &[u8]) -> anyhow::Result<()> {
         FileFormat::Gzip | FileFormat::Zstd => {
             "it is packed twice: unpack it once, for example with `gzip -d` or `zstd -d`"
         }
+        FileFormat::Heaptrace => "`heapatlas summary` and `heapatlas export` take it",
         FileFormat::Pprof => "`go tool pprof` opens it",
         FileFormat::Heaptrack => "`heaptrack_print` and `heaptrack_gui` open it",
         FileFormat::Dhat => "DHAT's viewer, `dh_view.html`, opens it",
         _ => READABLE_HINT,
     };
     let refusal = anyhow!(
-        "file at byte 0: this is {}, which is not read yet",
-        format.describe()
+        "file at byte 0: this is {}, {}",
+        format.describe(),
+        if format == FileFormat::Heaptrace {
+            "and no heap snapshot"
+        } else {
+            "which is not read yet"
+        }
     );
     Err(refusal.hint([hint]))
 }

@@ -1,9 +1,10 @@
 //! The `heapatlas` binary: arguments in, text or JSON out.
 //!
 //! In reading order: [`args`] (the command line), [`options`] (what verbs share), [`commands`]
-//! (one file a verb), [`input`] (from a path to a heap), [`render`] (text and JSON), [`exit`]
+//! (one file a verb), [`input`] (from a path to a heap), [`profile_input`]
+//! (from bytes to an allocation profile), [`render`] (text and JSON), [`exit`]
 //! (codes, errors, hints). Below them: [`unpack`], [`mapping`], [`output_file`], [`console`],
-//! [`progress`], [`timing`], [`env_vars`].
+//! [`progress`], [`timing`], [`duration`], [`env_vars`].
 //!
 //! **Invariant:** no algorithm lives here; verbs ask `heapatlas_analysis` and show the answer.
 //! **Invariant:** unsafe code stands in [`mapping`] only.
@@ -13,6 +14,7 @@
 mod args;
 mod commands;
 mod console;
+mod duration;
 mod env_vars;
 mod exit;
 mod input;
@@ -20,6 +22,7 @@ mod input;
 mod mapping;
 mod options;
 mod output_file;
+mod profile_input;
 mod progress;
 mod render;
 mod timing;

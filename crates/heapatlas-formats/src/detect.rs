@@ -20,6 +20,8 @@ pub enum FileFormat {
     V8SamplingProfile,
     /// A heap snapshot of the Dart VM.
     DartSnapshot,
+    /// An allocation trace of our own recorder: `.heaptrace`.
+    Heaptrace,
     /// Something packed by gzip; unpack and ask again.
     Gzip,
     /// Something packed by Zstandard; unpack and ask again.
@@ -83,6 +85,7 @@ impl FileFormat {
             Self::V8Snapshot => "a V8 heap snapshot".to_owned(),
             Self::V8SamplingProfile => "a V8 sampling heap profile".to_owned(),
             Self::DartSnapshot => "a Dart heap snapshot".to_owned(),
+            Self::Heaptrace => "an allocation trace".to_owned(),
             Self::Gzip => "a gzip file".to_owned(),
             Self::Zstd => "a Zstandard file".to_owned(),
             Self::ElfCore => "a core file".to_owned(),
@@ -266,6 +269,7 @@ mod tests {
     #[test]
     fn files_with_a_magic() {
         check(b"dartheap\x05", FileFormat::DartSnapshot);
+        check(b"heaptrace\x01\0\0\0\0\0\0", FileFormat::Heaptrace);
         check(b"\x1f\x8b\x08\0", FileFormat::Gzip);
         check(b"\x28\xb5\x2f\xfd\x04", FileFormat::Zstd);
         check(

@@ -1,5 +1,6 @@
 //! Readers and writers of heap snapshot and allocation profile files, one module per format.
-//! Today: [`v8`], and [`trace`], our own recordings.
+//! Read and written: [`v8`], and [`trace`], our own recordings. Written: [`dhat`], [`folded`],
+//! [`flamegraph`].
 //!
 //! **The caller provides** the bytes, as a `ByteSource` that may take memory back while it is read.
 //! **This crate provides** what a file is by its content ([`detect`]), the graph it holds with
@@ -31,5 +32,8 @@
 #![warn(missing_docs)]
 
 pub mod detect;
+pub mod dhat;
+pub mod flamegraph;
+pub mod folded;
 pub mod trace;
 pub mod v8;

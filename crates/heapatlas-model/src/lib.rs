@@ -21,7 +21,8 @@
 //!
 //! In reading order: [`ids`](NodeId) (newtypes), [`UintColumn`], [`StringTable`], kinds
 //! ([`NodeKind`], [`EdgeKind`]), the graph, its builder, and the side tables
-//! ([`AllocationTraces`], [`V8Facts`]); the allocation profile. [`Bytes`] and [`Count`] show figures to people.
+//! ([`AllocationTraces`], [`V8Facts`]); the allocation profile, what its places are called
+//! ([`NamedFrame`]). [`Bytes`] and [`Count`] show figures to people.
 //!
 //! **Invariant:** nothing V8-specific in the graph's core; a format's own facts stand in a side
 //! table with the format's name. **Invariant:** no I/O, no clock, no environment.
@@ -29,11 +30,13 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod amounts;
 mod column;
 mod graph;
 mod graph_builder;
 mod ids;
 mod kinds;
+mod named_frames;
 mod profile;
 mod strings;
 mod traces;
@@ -45,9 +48,10 @@ pub use graph::{EdgeLabel, GraphColumns, GraphError, HeapGraph, Retainers, Snaps
 pub use graph_builder::{GraphBuilder, edge_type_name, node_type_name};
 pub use ids::{EdgeId, LocationId, ModuleId, NodeId, StackId, StringId, TraceId};
 pub use kinds::{EdgeKind, EdgeType, NodeKind, NodeType};
+pub use named_frames::NamedFrame;
 pub use profile::{
-    AllocationProfile, Amount, CodeLocation, Frame, Module, ProfileFormat, StackFigures, StackTable,
-    ThreadFigures, TimelinePoint,
+    AllocationProfile, Amount, CodeLocation, Frame, Module, ProfileFormat, StackFigures,
+    StackTable, ThreadFigures, TimelinePoint,
 };
 pub use strings::{ByteSource, StringEncoding, StringTable, decode_json};
 pub use traces::{AllocationTraces, Location, Sample, TraceFunction, TraceNode};

@@ -167,6 +167,37 @@ pub struct AllocationProfile {
     pub frames: Vec<Vec<Frame>>,
 }
 
+impl AllocationProfile {
+    /// The profile of a process that has done nothing yet.
+    pub fn new(format: ProfileFormat) -> Self {
+        Self {
+            format,
+            command: Vec::new(),
+            pid: 0,
+            start_unix_ns: 0,
+            duration_ns: 0,
+            exit_status: None,
+            total: Amount::default(),
+            frees: 0,
+            peak: Amount::default(),
+            peak_time_ns: 0,
+            live_at_end: Amount::default(),
+            temporary: Amount::default(),
+            truncated_stacks: 0,
+            dropped_events: 0,
+            modules: Vec::new(),
+            locations: Vec::new(),
+            stacks: StackTable::new(),
+            figures: vec![StackFigures::default(); 2],
+            threads: Vec::new(),
+            timeline: Vec::new(),
+            sizes: Vec::new(),
+            lifetimes: Vec::new(),
+            frames: Vec::new(),
+        }
+    }
+}
+
 impl Default for StackTable {
     fn default() -> Self {
         Self::new()
@@ -258,7 +289,10 @@ mod tests {
         let lost = stacks.push(StackTable::CUT_OFF, LocationId(9));
         let walked: Vec<_> = stacks.walk(inner).collect();
         assert_eq!(walked, [LocationId(3), LocationId(7)]);
-        assert_eq!((stacks.is_cut_off(inner), stacks.is_cut_off(lost)), (false, true));
+        assert_eq!(
+            (stacks.is_cut_off(inner), stacks.is_cut_off(lost)),
+            (false, true)
+        );
         assert_eq!(stacks.walk(StackTable::EMPTY).count(), 0);
     }
 }

@@ -7,7 +7,13 @@ pub mod export;
 pub mod help;
 pub mod leaks;
 pub mod man;
-mod row_choice;
+mod metric_name;
+mod profile_export;
+mod profile_summary;
+mod profile_thresholds;
+pub mod row_choice;
+#[cfg(test)]
+pub mod sample_profile;
 pub mod show;
 pub mod summary;
 mod thresholds;

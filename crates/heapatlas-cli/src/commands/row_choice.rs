@@ -7,13 +7,13 @@ use crate::console::Console;
 /// Rows of text when nobody said how many.
 const DEFAULT_TEXT_ROWS: usize = 20;
 
-/// Options of verbs that list classes.
+/// Options of verbs that list classes or sites.
 #[derive(Debug, clap::Args)]
 pub struct RowArgs {
     /// Show at most so many rows, 0 for all [default: 20 in text, all in JSON]
     #[arg(long, value_name = "N")]
     pub top: Option<usize>,
-    /// Only classes whose name contains TEXT (in any case), or matches /REGEX/
+    /// Only classes (of a profile: functions) whose name contains TEXT (in any case), or matches /REGEX/
     #[arg(long, value_name = "TEXT", value_parser = Filter::parse)]
     pub filter: Option<Filter>,
 }
@@ -34,11 +34,16 @@ impl RowArgs {
 
 /// How many rows `--top` asks for.
 pub fn limit(top: Option<usize>, console: &Console) -> usize {
+    limit_or(top, DEFAULT_TEXT_ROWS, console)
+}
+
+/// How many rows `--top` asks for, where text has another number of rows by default.
+pub fn limit_or(top: Option<usize>, text_rows: usize, console: &Console) -> usize {
     match top {
         Some(0) => usize::MAX,
         Some(rows) => rows,
         None if console.is_json => usize::MAX,
-        None => DEFAULT_TEXT_ROWS,
+        None => text_rows,
     }
 }
 

@@ -1,4 +1,4 @@
-//! `summary`: totals, statistics, classes.
+//! `summary`: of a heap totals, statistics, classes; of an allocation profile see `profile_summary`.
 
 use std::cmp::Reverse;
 use std::io::{self, Write};
@@ -14,24 +14,40 @@ use heapatlas_analysis::{
 use heapatlas_model::{Bytes, Count};
 
 use super::details::Details;
+use super::profile_summary::{self, ProfileArgs};
 use super::row_choice::{RowArgs, remark_on_rest};
 use crate::console::Console;
 use crate::exit::Outcome;
-use crate::input;
-use crate::options::RuleArgs;
+use crate::input::{self, OpenedFile};
+use crate::options::{RuleArgs, given, refuse};
 use crate::render::json;
 use crate::render::text::{Paint, Table, bar, percent, printable, short_name};
 
-/// Show what a heap consists of: totals, statistics, classes
+/// Show what a heap consists of, or what a recorded program allocated
+///
+/// Of a heap snapshot: totals, statistics, classes. Of an allocation profile: totals, live bytes over
+/// time, and the lines that allocated what was live at the end, at the peak, or temporary.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   heapatlas summary app.heapsnapshot
   heapatlas summary app.heapsnapshot.gz --sort count --filter session
-  heapatlas summary app.heapsnapshot --select duplicated-strings --json")]
+  heapatlas summary app.heaptrace --tree bottom-up --by peak --from 1.5s")]
 pub struct Args {
-    /// The snapshot; `-` for stdin
+    /// The snapshot or profile; `-` for stdin
     file: PathBuf,
+    #[command(flatten)]
+    heap: HeapArgs,
+    #[command(flatten)]
+    profile: ProfileArgs,
+    #[command(flatten)]
+    rows: RowArgs,
+}
+
+/// What makes sense for heap snapshots alone.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Options for heap snapshots")]
+struct HeapArgs {
     /// Only counts and shallow sizes, in a fraction of the time
     #[arg(long, conflicts_with = "select")]
     quick: bool,
@@ -47,9 +63,22 @@ pub struct Args {
     #[arg(long, value_name = "WHICH")]
     select: Option<Selection>,
     #[command(flatten)]
-    rows: RowArgs,
-    #[command(flatten)]
     rules: RuleArgs,
+}
+
+impl HeapArgs {
+    /// The options that were given.
+    fn given(&self) -> Vec<&'static str> {
+        given(&[
+            (self.quick, "--quick"),
+            (self.details, "--details"),
+            (self.sort.is_some(), "--sort"),
+            (self.select.is_some(), "--select"),
+        ])
+        .into_iter()
+        .chain(self.rules.given())
+        .collect()
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -105,18 +134,38 @@ impl Selection {
 }
 
 pub fn run(args: Args, console: &Console) -> anyhow::Result<Outcome> {
-    let sort = sort_column(&args)?;
-    let figures = if args.quick {
+    let file = input::open_any(&args.file, console)?;
+    if file.is_profile() {
+        refuse(
+            &args.heap.given(),
+            "heap snapshots",
+            &args.file,
+            "an allocation profile",
+        )?;
+        return profile_summary::run(file, &args.profile, &args.rows, console);
+    }
+    refuse(
+        &args.profile.given(),
+        "allocation profiles",
+        &args.file,
+        "a heap snapshot",
+    )?;
+    run_on_heap(file, &args, console)
+}
+
+fn run_on_heap(file: OpenedFile, args: &Args, console: &Console) -> anyhow::Result<Outcome> {
+    let sort = sort_column(&args.heap)?;
+    let figures = if args.heap.quick {
         Figures::Shallow
     } else {
         Figures::All
     };
     let options = OpenOptions {
         figures,
-        ..args.rules.open_options()
+        ..args.heap.rules.open_options()
     };
-    let heap = input::open(&args.file, options, console)?;
-    let only = match &args.select {
+    let heap = file.into_heap(options, console)?;
+    let only = match &args.heap.select {
         Some(selection) => Some(selected(&heap, selection, console)?),
         None => None,
     };
@@ -127,7 +176,7 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<Outcome> {
         .filter(|row| args.rows.wants(&row.name))
         .collect();
     sort_classes(&mut classes, sort);
-    let details = args.details.then(|| Details::new(&heap));
+    let details = args.heap.details.then(|| Details::new(&heap));
     let limit = args.rows.limit(console);
     let shown = &classes[..classes.len().min(limit)];
     console.print(|out| {
@@ -151,7 +200,7 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<Outcome> {
     Ok(Outcome::Fine)
 }
 
-fn sort_column(args: &Args) -> anyhow::Result<SortColumn> {
+fn sort_column(args: &HeapArgs) -> anyhow::Result<SortColumn> {
     match args.sort {
         Some(SortColumn::Retained | SortColumn::Distance) if args.quick => {
             bail!("with `--quick` there are no retained sizes and no distances to sort by")

@@ -1,4 +1,5 @@
-//! What `--fail-on` may say: sizes and thresholds.
+//! What `--fail-on` may say about heaps: sizes and thresholds. About allocation profiles:
+//! `profile_thresholds`.
 
 use std::fmt;
 

@@ -2,7 +2,8 @@
 //! tests hold both. Fields are added, never renamed, moved or taken away.
 //!
 //! The types here are ours alone; analysis results are converted into them, so that a change there
-//! does not break a user's script. Lists are converted while they are written.
+//! does not break a user's script. Lists are converted while they are written. What is printed of
+//! allocation profiles stands in `profile_json`.
 
 use std::io::{self, Write};
 
@@ -17,16 +18,16 @@ use serde::{Serialize, Serializer};
 use crate::commands::details::{Details, DistanceCount, line_and_column};
 
 /// The version that each object begins with.
-const VERSION: u32 = 1;
+pub const VERSION: u32 = 1;
 
 /// Writes a value and ends the line.
-fn write(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
+pub fn write(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
     serde_json::to_writer(&mut *out, value)?;
     out.write_all(b"\n")
 }
 
 /// A list that is converted row by row while it is written.
-struct Rows<I>(I);
+pub struct Rows<I>(pub I);
 
 impl<I> Serialize for Rows<I>
 where

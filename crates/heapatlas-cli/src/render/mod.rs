@@ -1,4 +1,8 @@
-//! Answers as text for people ([`text`]) and as JSON for programs ([`json`]).
+//! Answers as text for people ([`text`], [`profile_text`], [`chart`]) and as JSON for programs
+//! ([`json`], [`profile_json`]).
 
+pub mod chart;
 pub mod json;
+pub mod profile_json;
+pub mod profile_text;
 pub mod text;

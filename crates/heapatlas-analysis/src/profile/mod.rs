@@ -1,0 +1,27 @@
+//! Answers about allocation profiles: sites, call trees, callers and callees, distributions,
+//! the timeline.
+//!
+//! [`ProfileView`] names the frames of a profile once; everything else asks it. Which frames are
+//! library code is decided in `origin`; [`Metric`] says by what rows are ranked and cut.
+
+mod callers;
+mod distributions;
+mod metric;
+mod origin;
+mod origin_names;
+mod sites;
+mod timeline;
+mod trees;
+mod view;
+
+#[cfg(test)]
+mod test_profile;
+
+pub use callers::{CallersAndCallees, Neighbor, callers_and_callees};
+pub use distributions::{PowerRow, distribution, threads_by};
+pub use metric::Metric;
+pub use origin::{Origin, origin};
+pub use sites::{Site, sites};
+pub use timeline::live_over_time;
+pub use trees::{CallLabel, CallNode, CallTree, bottom_up, by_function, top_down};
+pub use view::{CallFrame, FrameId, ProfileView};

@@ -1,0 +1,563 @@
+//! An allocation profile as text for people, part by part.
+
+use std::io::{self, Write};
+use std::ops::Range;
+
+use heapatlas_analysis::profile::{
+    CallFrame, CallLabel, CallNode, CallTree, Metric, PowerRow, ProfileView, Site, distribution,
+    live_over_time, threads_by,
+};
+use heapatlas_model::{AllocationProfile, Amount, Bytes, Count};
+
+use super::chart;
+use super::text::{Paint, Table, bar, percent, plural, printable, shell_word, short_name};
+use crate::commands::row_choice::remark_on_rest;
+use crate::duration::duration;
+
+/// Longer paths lose their first folders in text; JSON has them whole.
+const LONGEST_PATH: usize = 50;
+/// Functions in trees and tables are cut at so many characters.
+const LONGEST_FUNCTION: usize = 80;
+
+/// How to show a profile.
+pub struct ProfileText<'a> {
+    /// The profile.
+    pub view: &'a ProfileView<'a>,
+    /// Emphasis.
+    pub paint: Paint,
+    /// Columns of the terminal.
+    pub width: usize,
+    /// Whether the terminal shows more than ASCII.
+    pub is_unicode: bool,
+}
+
+impl ProfileText<'_> {
+    fn profile(&self) -> &AllocationProfile {
+        self.view.profile()
+    }
+
+    /// What was measured, and the sums.
+    pub fn heading(&self, out: &mut dyn Write) -> io::Result<()> {
+        let profile = self.profile();
+        writeln!(
+            out,
+            "{}  pid {}, {}{}",
+            self.paint.bold(&self.command()),
+            profile.pid,
+            duration(profile.duration_ns),
+            profile.exit_status.map(status_in_words).unwrap_or_default()
+        )?;
+        writeln!(out)?;
+        let mut table = Table::new(&["", "", ""]);
+        for (name, figure, remark) in self.totals() {
+            table.row(vec![format!("  {name:<12}"), figure, remark]);
+        }
+        table.write(out, self.paint)
+    }
+
+    fn command(&self) -> String {
+        let words: Vec<String> = self
+            .profile()
+            .command
+            .iter()
+            .map(|word| shell_word(word))
+            .collect();
+        let command = if words.is_empty() {
+            "(unknown command)".to_owned()
+        } else {
+            words.join(" ")
+        };
+        short_name(&command)
+    }
+
+    fn totals(&self) -> [(&'static str, String, String); 4] {
+        let profile = self.profile();
+        let temporary = percent(profile.temporary.blocks, profile.total.blocks);
+        [
+            (
+                "allocations",
+                Count(profile.total.blocks).to_string(),
+                format!(
+                    "{} in all; {} freed",
+                    Bytes(profile.total.bytes),
+                    Count(profile.frees)
+                ),
+            ),
+            (
+                "temporary",
+                Count(profile.temporary.blocks).to_string(),
+                format!("{temporary} of allocations: freed before the thread's next one"),
+            ),
+            (
+                "peak",
+                Bytes(profile.peak.bytes).to_string(),
+                format!(
+                    "in {} at {}",
+                    blocks(profile.peak),
+                    duration(profile.peak_time_ns)
+                ),
+            ),
+            (
+                "live at end",
+                Bytes(profile.live_at_end.bytes).to_string(),
+                format!("in {}", blocks(profile.live_at_end)),
+            ),
+        ]
+    }
+
+    /// Live bytes over a time.
+    pub fn chart(&self, out: &mut dyn Write, time_ns: Range<u64>) -> io::Result<()> {
+        if self.profile().timeline.is_empty() {
+            return Ok(());
+        }
+        let columns = chart::columns(self.width, self.profile().peak.bytes);
+        let values = live_over_time(self.profile(), time_ns.clone(), columns);
+        writeln!(out, "\n{}", self.paint.bold("live bytes over time"))?;
+        for line in chart::lines(&values, time_ns.start, time_ns.end, self.is_unicode) {
+            writeln!(out, "{line}")?;
+        }
+        Ok(())
+    }
+
+    /// The first sites by a metric, of which the profile has so much in all.
+    pub fn sites(
+        &self,
+        out: &mut dyn Write,
+        metric: Metric,
+        sites: &[&Site],
+        limit: usize,
+    ) -> io::Result<()> {
+        let is_large = |site: &&&Site| metric.weight(&site.figures) > 0;
+        let large: Vec<_> = sites.iter().filter(is_large).collect();
+        writeln!(out, "\n{}", self.paint.bold(title(metric)))?;
+        if large.is_empty() {
+            return writeln!(out, "  nothing");
+        }
+        let whole = self.whole(metric);
+        let mut table = Table::new(&["bytes", "blocks", "%", "site"]);
+        for site in large.iter().take(limit) {
+            let amount = metric.amount(&site.figures);
+            let name = site.frame.as_ref().map_or("(no stack)".to_owned(), place);
+            table.row(amount_cells(metric, amount, whole, name));
+        }
+        if let Some(rest) = remark_on_rest(large.len(), large.len().min(limit), "site", "sites") {
+            table.remark(rest);
+        }
+        table.write(out, self.paint)
+    }
+
+    fn whole(&self, metric: Metric) -> u64 {
+        let profile = self.profile();
+        metric.weight_of(match metric {
+            Metric::Live => profile.live_at_end,
+            Metric::Peak => profile.peak,
+            Metric::Temporary => profile.temporary,
+            Metric::Allocations | Metric::Bytes => profile.total,
+        })
+    }
+
+    /// What `live at end` does not say.
+    pub fn hint(&self, out: &mut dyn Write) -> io::Result<()> {
+        if self.profile().live_at_end.blocks == 0 {
+            return Ok(());
+        }
+        let hint = "live at end: not freed when the recording ended. That is not the same as \
+                    unreachable: the program may still have used it";
+        writeln!(out, "\n{}", self.paint.dim(hint))
+    }
+
+    /// A call tree.
+    pub fn tree(
+        &self,
+        out: &mut dyn Write,
+        heading: &str,
+        metric: Metric,
+        tree: &CallTree,
+    ) -> io::Result<()> {
+        writeln!(out, "\n{}", self.paint.bold(heading))?;
+        let whole = metric.weight(&tree.nodes[0].inclusive);
+        let mut table = Table::new(&["bytes", "blocks", "%", "call"]);
+        for node in &tree.nodes {
+            let amount = metric.amount(&node.inclusive);
+            let name = format!("{:1$}{2}", "", node.depth, self.node_name(node));
+            table.row(amount_cells(metric, amount, whole, name));
+        }
+        table.write(out, self.paint)
+    }
+
+    fn node_name(&self, node: &CallNode) -> String {
+        let name = match node.label {
+            CallLabel::Root => "(all)".to_owned(),
+            CallLabel::CutOff => "(outer frames are missing)".to_owned(),
+            CallLabel::Frame(id) => place(self.view.frame(id)),
+        };
+        match node.omitted {
+            0 => name,
+            count => format!("{name}  … {count} smaller below"),
+        }
+    }
+
+    /// The threads.
+    pub fn threads(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "\n{}", self.paint.bold("threads"))?;
+        let mut table = Table::new(&[
+            "id",
+            "allocations",
+            "frees",
+            "bytes",
+            "at peak",
+            "live at end",
+            "temporary",
+            "name",
+        ]);
+        for thread in threads_by(self.profile(), Metric::Bytes) {
+            table.row(vec![
+                thread.os_thread_id.to_string(),
+                Count(thread.total.blocks).to_string(),
+                Count(thread.frees).to_string(),
+                Bytes(thread.total.bytes).to_string(),
+                Bytes(thread.peak.bytes).to_string(),
+                Bytes(thread.live_at_end.bytes).to_string(),
+                percent(thread.temporary.blocks, thread.total.blocks),
+                short_name(&thread.name),
+            ]);
+        }
+        table.write(out, self.paint)
+    }
+
+    /// How sizes and lifetimes are distributed.
+    pub fn histograms(&self, out: &mut dyn Write) -> io::Result<()> {
+        let sizes = distribution(&self.profile().sizes);
+        let size_range = |row: &PowerRow| range(row, |bytes| Bytes(bytes).to_string());
+        self.histogram(out, "blocks by size", &sizes, size_range)?;
+        let lifetimes = distribution(&self.profile().lifetimes);
+        let time_range = |row: &PowerRow| range(row, duration);
+        self.histogram(out, "freed blocks by lifetime", &lifetimes, time_range)
+    }
+
+    fn histogram(
+        &self,
+        out: &mut dyn Write,
+        title: &str,
+        rows: &[PowerRow],
+        range: impl Fn(&PowerRow) -> String,
+    ) -> io::Result<()> {
+        writeln!(out, "\n{}", self.paint.bold(title))?;
+        let whole = rows.iter().map(|row| row.amount.blocks).sum();
+        let largest = rows.iter().map(|row| row.amount.blocks).max().unwrap_or(0);
+        let mut table = Table::new(&["from", "blocks", "%", "bytes", ""]);
+        for row in rows {
+            table.row(vec![
+                range(row),
+                Count(row.amount.blocks).to_string(),
+                percent(row.amount.blocks, whole),
+                Bytes(row.amount.bytes).to_string(),
+                self.bar(row.amount.blocks, largest),
+            ]);
+        }
+        table.write(out, self.paint)
+    }
+
+    fn bar(&self, part: u64, whole: u64) -> String {
+        let bar = bar(part, whole);
+        if self.is_unicode {
+            bar
+        } else {
+            bar.replace('█', "#")
+        }
+    }
+}
+
+fn amount_cells(metric: Metric, amount: Amount, whole: u64, name: String) -> Vec<String> {
+    vec![
+        Bytes(amount.bytes).to_string(),
+        Count(amount.blocks).to_string(),
+        percent(metric.weight_of(amount), whole),
+        name,
+    ]
+}
+
+fn title(metric: Metric) -> &'static str {
+    match metric {
+        Metric::Live => "live at end",
+        Metric::Peak => "at the peak",
+        Metric::Temporary => "temporary",
+        Metric::Allocations => "most allocations",
+        Metric::Bytes => "most bytes in all",
+    }
+}
+
+/// `4 B … 7 B`; one value alone where it is the whole range.
+fn range(row: &PowerRow, word: impl Fn(u64) -> String) -> String {
+    if row.from == row.to {
+        word(row.from)
+    } else {
+        format!("{} …", word(row.from))
+    }
+}
+
+fn blocks(amount: Amount) -> String {
+    let word = plural(amount.blocks as usize, "block", "blocks");
+    format!("{} {word}", Count(amount.blocks))
+}
+
+/// `, exit code 1`, `, killed by signal 9`; nothing for success.
+fn status_in_words(status: i32) -> String {
+    let signal = status & 0x7f;
+    match (status, signal) {
+        (0, _) => String::new(),
+        (_, 0) => format!(", exit code {}", (status >> 8) & 0xff),
+        _ => format!(", killed by signal {signal}"),
+    }
+}
+
+/// `load  src/table.c:45`, `load  (libz.so.1)`.
+fn place(frame: &CallFrame) -> String {
+    let function = cut(&printable(&frame.function));
+    match (&frame.file, frame.line, &frame.module) {
+        (Some(file), Some(line), _) => format!("{function}  {}:{line}", short_path(file)),
+        (Some(file), None, _) => format!("{function}  {}", short_path(file)),
+        (None, _, Some(module)) => {
+            let module = printable(module.rsplit('/').next().unwrap_or(module)).into_owned();
+            // A function without a name is called after its module.
+            let is_said = frame.function.starts_with(&format!("{module}+"));
+            if is_said {
+                function
+            } else {
+                format!("{function}  ({module})")
+            }
+        }
+        (None, _, None) => function,
+    }
+}
+
+fn cut(function: &str) -> String {
+    if function.chars().count() <= LONGEST_FUNCTION {
+        return function.to_owned();
+    }
+    function
+        .chars()
+        .take(LONGEST_FUNCTION - 1)
+        .chain(['…'])
+        .collect()
+}
+
+/// A path without its first folders, where it is long.
+fn short_path(path: &str) -> String {
+    let path = printable(path);
+    if path.chars().count() <= LONGEST_PATH {
+        return path.into_owned();
+    }
+    let is_short = |rest: &&str| rest.chars().count() < LONGEST_PATH;
+    let tails = path.match_indices('/').map(|(at, _)| &path[at..]);
+    match tails.into_iter().find(is_short) {
+        Some(tail) => format!("…{tail}"),
+        None => path.into_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::sample_profile::sample_profile;
+    use heapatlas_analysis::profile::{bottom_up, sites, top_down};
+
+    /// What a part of the text of the sample is, line by line.
+    #[track_caller]
+    fn check(
+        show: impl FnOnce(&ProfileText<'_>, &mut Vec<u8>) -> io::Result<()>,
+        expected: &[&str],
+    ) {
+        let profile = sample_profile();
+        let view = ProfileView::new(&profile);
+        let text = ProfileText {
+            view: &view,
+            paint: Paint { is_on: false },
+            width: 40,
+            is_unicode: true,
+        };
+        let mut out = Vec::new();
+        show(&text, &mut out).expect("memory takes everything");
+        let found = String::from_utf8(out).expect("text");
+        let found: Vec<&str> = found.lines().collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn heading() {
+        check(
+            |text, out| text.heading(out),
+            &[
+                "./app 'two words'  pid 1234, 2.00 s",
+                "",
+                "  allocations         16  12.6 KiB in all; 12 freed",
+                "  temporary           10  62.5 % of allocations: freed before the thread's next one",
+                "  peak          12.0 KiB  in 6 blocks at 1.00 s",
+                "  live at end    4.0 KiB  in 4 blocks",
+            ],
+        );
+    }
+
+    #[test]
+    fn chart_over_time() {
+        check(
+            |text, out| text.chart(out, 0..2_000_000_000),
+            &[
+                "",
+                "live bytes over time",
+                "12.0 KiB┤       █████████",
+                "        │       █████████",
+                "        │       █████████",
+                "        │       █████████",
+                " 6.0 KiB┤       █████████",
+                "        │▆▆▆▆▆▆▆█████████▆▆▆▆▆▆▆▆▆▆▆▆▆▆▆",
+                "        │███████████████████████████████",
+                "        │███████████████████████████████",
+                "     0 B└───────────────────────────────",
+                "         0 s                      2.00 s",
+            ],
+        );
+    }
+
+    #[test]
+    fn sites_by_metrics() {
+        let by = |metric, limit| {
+            move |text: &ProfileText<'_>, out: &mut Vec<u8>| {
+                let all = sites(text.view, metric);
+                text.sites(out, metric, &all.iter().collect::<Vec<_>>(), limit)
+            }
+        };
+        check(
+            by(Metric::Live, 5),
+            &[
+                "",
+                "live at end",
+                "  bytes  blocks        %  site",
+                "4.0 KiB       4  100.0 %  load  app.c:20",
+            ],
+        );
+        check(
+            by(Metric::Peak, 1),
+            &[
+                "",
+                "at the peak",
+                "  bytes  blocks       %  site",
+                "8.0 KiB       2  66.7 %  libz.so.1+0x50",
+                "… 1 more site (--top 0 shows all)",
+            ],
+        );
+        check(
+            by(Metric::Temporary, 5),
+            &[
+                "",
+                "temporary",
+                "bytes  blocks        %  site",
+                "640 B      10  100.0 %  log  app.c:30",
+            ],
+        );
+    }
+
+    #[test]
+    fn trees() {
+        check(
+            |text, out| {
+                let tree = top_down(text.view, Metric::Live, 0.0);
+                text.tree(out, "down", Metric::Live, &tree)
+            },
+            &[
+                "",
+                "down",
+                "  bytes  blocks        %  call",
+                "4.0 KiB       4  100.0 %  (all)",
+                "3.0 KiB       3   75.0 %   main  app.c:10",
+                "3.0 KiB       3   75.0 %    load  app.c:20",
+                "3.0 KiB       3   75.0 %     malloc  (libc.so.6)",
+                "1.0 KiB       1   25.0 %   (outer frames are missing)",
+                "1.0 KiB       1   25.0 %    load  app.c:20",
+                "1.0 KiB       1   25.0 %     malloc  (libc.so.6)",
+            ],
+        );
+        check(
+            |text, out| {
+                let tree = bottom_up(text.view, Metric::Peak, 0.5);
+                text.tree(out, "up", Metric::Peak, &tree)
+            },
+            &[
+                "",
+                "up",
+                "   bytes  blocks        %  call",
+                "12.0 KiB       6  100.0 %  (all)  … 1 smaller below",
+                " 8.0 KiB       2   66.7 %   libz.so.1+0x50",
+                " 8.0 KiB       2   66.7 %    main  app.c:12",
+            ],
+        );
+    }
+
+    #[test]
+    fn threads_and_histograms() {
+        check(
+            |text, out| text.threads(out),
+            &[
+                "",
+                "threads",
+                "  id  allocations  frees    bytes  at peak  live at end  temporary  name",
+                "1235            2      2  8.0 KiB  8.0 KiB          0 B      0.0 %  zip",
+                "1234           14     10  4.6 KiB  4.0 KiB      4.0 KiB     71.4 %  app",
+            ],
+        );
+        check(
+            |text, out| text.histograms(out),
+            &[
+                "",
+                "blocks by size",
+                "     from  blocks       %  bytes",
+                "   64 B …      10  62.5 %  640 B  ██████████████████████████████",
+                "  128 B …       0   0.0 %    0 B",
+                "  256 B …       0   0.0 %    0 B",
+                "  512 B …       0   0.0 %    0 B",
+                "1.0 KiB …       4  25.0 %  256 B  ████████████",
+                "2.0 KiB …       0   0.0 %    0 B",
+                "4.0 KiB …       2  12.5 %  128 B  ██████",
+                "",
+                "freed blocks by lifetime",
+                "    from  blocks        %  bytes",
+                "256 ns …      10  100.0 %    0 B  ██████████████████████████████",
+            ],
+        );
+    }
+
+    #[test]
+    fn places() {
+        let check = |function: &str, file: Option<&str>, line, module: Option<&str>, expected| {
+            let frame = CallFrame {
+                function: function.to_owned(),
+                file: file.map(str::to_owned),
+                line,
+                module: module.map(str::to_owned),
+            };
+            assert_eq!(place(&frame), expected);
+        };
+        check("f", Some("a.c"), Some(3), Some("/bin/app"), "f  a.c:3");
+        check("f", Some("a.c"), None, None, "f  a.c");
+        check("f", None, None, Some("/bin/app"), "f  (app)");
+        check("app+0x10", None, None, Some("/bin/app"), "app+0x10");
+        check("0x10", None, None, None, "0x10");
+        check("\x1b[2J", Some("\n"), Some(1), None, r"\u{1b}[2J  \n:1");
+        let long = "/home/somebody/with/a/very/long/path/to/the/sources/of/the/app/src/main.c";
+        check(
+            "f",
+            Some(long),
+            Some(9),
+            None,
+            "f  …/long/path/to/the/sources/of/the/app/src/main.c:9",
+        );
+    }
+
+    #[test]
+    fn statuses() {
+        assert_eq!(status_in_words(0), "");
+        assert_eq!(status_in_words(3 << 8), ", exit code 3");
+        assert_eq!(status_in_words(9), ", killed by signal 9");
+        assert_eq!(status_in_words(139), ", killed by signal 11");
+    }
+}
