@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{compare, completions, export, leaks, man, show, summary};
+use crate::commands::{compare, completions, demo, export, leaks, man, record, show, summary};
 use crate::env_vars;
 use crate::options::GlobalArgs;
 
@@ -52,6 +52,8 @@ pub enum Verb {
     Compare(compare::Args),
     Show(show::Args),
     Export(export::Args),
+    Record(record::Args),
+    Demo(demo::Args),
     #[command(hide = true)]
     Completions(completions::Args),
     #[command(hide = true)]

@@ -24,6 +24,7 @@ pub struct Console {
     /// Whether text on stdout may have colors.
     pub has_colors: bool,
     is_quiet: bool,
+    is_all_on_stderr: bool,
     timings: Timings,
 }
 
@@ -35,7 +36,17 @@ impl Console {
             salvages: global.salvage,
             has_colors: wants_colors(global.color),
             is_quiet: global.quiet,
+            is_all_on_stderr: false,
             timings: Timings::from_environment(),
+        }
+    }
+
+    /// The same, but data goes to stderr, too: stdout belongs to a program that was started.
+    pub fn on_stderr(self) -> Self {
+        Self {
+            has_colors: self.has_colors && io::stderr().is_terminal(),
+            is_all_on_stderr: true,
+            ..self
         }
     }
 
@@ -59,7 +70,12 @@ impl Console {
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> anyhow::Result<()> {
         let result = self.measure("render", || {
-            let mut out = BufWriter::with_capacity(64 << 10, io::stdout().lock());
+            let stream: Box<dyn Write> = if self.is_all_on_stderr {
+                Box::new(io::stderr().lock())
+            } else {
+                Box::new(io::stdout().lock())
+            };
+            let mut out = BufWriter::with_capacity(64 << 10, stream);
             write(&mut out)?;
             out.flush()
         });

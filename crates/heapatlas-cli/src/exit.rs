@@ -14,6 +14,8 @@ pub enum Outcome {
     CheckFailed,
     /// The command line made no sense; it was said why.
     Misused,
+    /// A program was started: as it ended, so do we.
+    AsProgram(heapatlas_capture::Outcome),
 }
 
 impl Outcome {
@@ -22,6 +24,7 @@ impl Outcome {
             Self::Fine => 0,
             Self::CheckFailed => 1,
             Self::Misused => ERROR_CODE,
+            Self::AsProgram(outcome) => outcome.pass_on(),
         }
     }
 }

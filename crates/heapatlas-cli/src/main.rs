@@ -14,6 +14,7 @@
 mod args;
 mod commands;
 mod console;
+mod demo_program;
 mod duration;
 mod env_vars;
 mod exit;
@@ -24,6 +25,7 @@ mod options;
 mod output_file;
 mod profile_input;
 mod progress;
+mod recording;
 mod render;
 mod timing;
 mod unpack;
@@ -50,6 +52,8 @@ fn run(command_line: CommandLine) -> anyhow::Result<Outcome> {
         Verb::Compare(args) => commands::compare::run(args, &console),
         Verb::Show(args) => commands::show::run(args, &console),
         Verb::Export(args) => commands::export::run(args, &console),
+        Verb::Record(args) => commands::record::run(args, &console),
+        Verb::Demo(args) => commands::demo::run(args, &console),
         Verb::Completions(args) => {
             commands::completions::run(args, CommandLine::command(), &console)
         }

@@ -1,9 +1,14 @@
 //! From the bytes of a file to an allocation profile with names: the one place that knows the
 //! formats of profiles.
 
-use anyhow::bail;
-use heapatlas_model::AllocationProfile;
+use std::path::PathBuf;
+use std::{env, fs};
 
+use heapatlas_formats::trace;
+use heapatlas_model::AllocationProfile;
+use heapatlas_symbols as symbols;
+
+use crate::console::Console;
 use crate::duration::parse_duration;
 use crate::options::given;
 
@@ -53,8 +58,44 @@ impl PartArgs {
 /// # Errors
 /// When the file cannot be read.
 pub fn read(
-    _bytes: &[u8],
-    _options: ProfileOptions,
+    bytes: &[u8],
+    options: ProfileOptions,
+    console: &Console,
 ) -> anyhow::Result<(AllocationProfile, Vec<String>)> {
-    bail!("file at byte 0: this is an allocation trace, which is not read yet")
+    let options = trace::ReadOptions {
+        from_ns: options.from_ns,
+        to_ns: options.to_ns,
+        thread: options.thread,
+    };
+    let (mut profile, warnings) = console.measure("read", || trace::read(bytes, &options))?;
+    let mut warnings: Vec<_> = warnings.into_iter().map(|warning| warning.message).collect();
+    let maps = code_maps(bytes, profile.pid)?;
+    let options = symbols::Options {
+        cache: cache_folder(),
+        perf_maps: &maps,
+        ..symbols::Options::default()
+    };
+    let missing = console.measure("symbols", || symbols::resolve(&mut profile, &options));
+    warnings.extend(missing.iter().map(ToString::to_string));
+    Ok((profile, warnings))
+}
+
+/// What JIT compilers told of their code: as recorded, else as they left it.
+fn code_maps(bytes: &[u8], pid: u64) -> anyhow::Result<Vec<(String, String)>> {
+    let text = |contents: Vec<u8>| String::from_utf8_lossy(&contents).into_owned();
+    let recorded = trace::code_maps(bytes)?;
+    if !recorded.is_empty() {
+        let maps = recorded.into_iter().map(|map| (map.path, text(map.contents)));
+        return Ok(maps.collect());
+    }
+    let path = format!("/tmp/perf-{pid}.map");
+    let left = fs::read(&path).ok();
+    Ok(left.map(|contents| (path, text(contents))).into_iter().collect())
+}
+
+/// Where looked up names are kept for the next time.
+fn cache_folder() -> Option<PathBuf> {
+    let base = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let base = base.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cache")))?;
+    base.is_absolute().then(|| base.join("heapatlas"))
 }

@@ -1,5 +1,6 @@
 //! From what a recorder gathers to a trace file.
 
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
@@ -89,7 +90,7 @@ impl TraceSink {
         let Some(trace) = self.trace.take() else {
             return Ok(None);
         };
-        let file = trace.writer.end(End {
+        let file = trace.writer.end(&End {
             tick: outcome.tick,
             elapsed_ns: outcome.elapsed_ns,
             status: Some(outcome.status.into_raw().cast_unsigned()),
@@ -117,8 +118,6 @@ impl TraceSink {
         }
     }
 }
-
-use std::borrow::Cow;
 
 impl Sink for TraceSink {
     fn image(&mut self, pid: u32) -> io::Result<()> {
@@ -162,7 +161,7 @@ impl Sink for TraceSink {
     }
 
     fn thread(&mut self, thread: ThreadInfo<'_>) -> io::Result<()> {
-        self.writer()?.thread(thread)
+        self.writer()?.thread(&thread)
     }
 
     fn modules(&mut self, payload: &[u8]) -> io::Result<()> {
@@ -176,7 +175,13 @@ impl Sink for TraceSink {
         if segments.is_empty() {
             return Ok(());
         }
-        self.writer()?.events(header, segments.iter().copied())
+        let EventsHeader {
+            tick,
+            elapsed_ns,
+            resident_bytes,
+        } = header;
+        let segments = segments.iter().copied();
+        self.writer()?.events(tick, elapsed_ns, resident_bytes, segments)
     }
 }
 

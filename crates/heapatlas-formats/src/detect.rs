@@ -32,8 +32,6 @@ pub enum FileFormat {
     Elf,
     /// A profile in pprof's format, unpacked.
     Pprof,
-    /// A recording of our own.
-    Heaptrace,
     /// What heaptrack records, unpacked.
     Heaptrack,
     /// A profile of DHAT, by valgrind or by the crate `dhat`.
@@ -91,7 +89,6 @@ impl FileFormat {
             Self::ElfCore => "a core file".to_owned(),
             Self::Elf => "a program or shared library (ELF)".to_owned(),
             Self::Pprof => "a pprof profile".to_owned(),
-            Self::Heaptrace => "a heapatlas trace".to_owned(),
             Self::Heaptrack => "a heaptrack recording".to_owned(),
             Self::Dhat => "a DHAT profile".to_owned(),
             Self::OtherJson { first_key: None } => "JSON of an unknown kind".to_owned(),
@@ -287,7 +284,6 @@ mod tests {
         check(b"\x7fELF\x02", FileFormat::Elf);
         check(b"\x0a\x04\x08\x01\x10\x02\x0a\x04", FileFormat::Pprof);
         check(b"v 10400 3\nx /bin/ls\n", FileFormat::Heaptrack);
-        check(b"heaptrace\x01\0\0\0\0\0\0", FileFormat::Heaptrace);
         // Of a later version: the reader says so.
         check(b"heaptrace\x02", FileFormat::Heaptrace);
     }

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use anyhow::Context;
 
@@ -21,7 +22,7 @@ Examples:
 pub struct Args {
     /// Keep the trace in this file
     #[arg(long, value_name = "FILE")]
-    keep: Option<std::path::PathBuf>,
+    keep: Option<PathBuf>,
     /// Be the leaking program
     #[arg(long, hide = true)]
     leak: bool,
@@ -34,11 +35,17 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<Outcome> {
     }
     let program = env::current_exe().context("cannot find this program's own file")?;
     let arguments = ["demo", "--leak"].map(OsString::from).to_vec();
+    let folder = tempfile::tempdir().context("cannot make a folder for the trace")?;
+    let output = args.keep.unwrap_or_else(|| folder.path().join("demo.heaptrace"));
     let recording = record::Recording {
         program: program.into_os_string(),
         arguments,
-        output: args.keep,
-        check_interval: 0,
+        output: Some(output),
+        check_stacks: 0,
     };
-    record::record(recording, console)
+    let recorded = recording.run(console)?;
+    if let Some(trace) = recorded.trace {
+        record::summarize(&trace, console)?;
+    }
+    Ok(Outcome::Fine)
 }

@@ -2,6 +2,7 @@
 
 pub mod compare;
 pub mod completions;
+pub mod demo;
 pub mod details;
 pub mod export;
 pub mod help;
@@ -11,6 +12,7 @@ mod metric_name;
 mod profile_export;
 mod profile_summary;
 mod profile_thresholds;
+pub mod record;
 pub mod row_choice;
 #[cfg(test)]
 pub mod sample_profile;

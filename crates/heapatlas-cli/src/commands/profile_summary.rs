@@ -28,7 +28,7 @@ const DEFAULT_TEXT_SITES: usize = 5;
 const LEAST_SHARE_IN_TREES: f64 = 0.01;
 
 /// What makes sense for allocation profiles alone.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Options for allocation profiles")]
 pub struct ProfileArgs {
     /// Show the calls that led to allocations: from the program's start down, or from the

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use heapatlas_capture::{self as capture, LaunchError};
 
-use crate::commands::summary;
+use crate::commands::profile_summary::{self, ProfileArgs};
+use crate::commands::row_choice::RowArgs;
 use crate::console::Console;
 use crate::exit::{Hint, Outcome};
 use crate::input;
@@ -49,9 +50,16 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<Outcome> {
     };
     let recorded = recording.run(console)?;
     if let Some(trace) = recorded.trace.as_deref().filter(|_| !args.no_summary) {
-        summary::after_recording(trace, console)?;
+        summarize(trace, &console.on_stderr())?;
     }
     Ok(Outcome::AsProgram(recorded.outcome))
+}
+
+/// Shows what a trace says.
+pub fn summarize(trace: &Path, console: &Console) -> anyhow::Result<()> {
+    let file = input::open_any(trace, console)?;
+    profile_summary::run(file, &ProfileArgs::default(), &RowArgs::default(), console)?;
+    Ok(())
 }
 
 /// What to record, and where to.

@@ -8,7 +8,7 @@ use crate::console::Console;
 const DEFAULT_TEXT_ROWS: usize = 20;
 
 /// Options of verbs that list classes or sites.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct RowArgs {
     /// Show at most so many rows, 0 for all [default: 20 in text, all in JSON]
     #[arg(long, value_name = "N")]
