@@ -24,12 +24,23 @@ fn main() {
 fn build(out: &Path) -> PathBuf {
     let sources = Path::new(heapatlas_preload::SOURCE_FOLDER);
     for member in ["heapatlas-preload", "heapatlas-record", "heapatlas-trace"] {
-        println!("cargo::rerun-if-changed={}", sources.with_file_name(member).display());
+        println!(
+            "cargo::rerun-if-changed={}",
+            sources.with_file_name(member).display()
+        );
     }
     let target = env::var("TARGET").expect("cargo sets it");
     let folder = out.join("recorder");
     let status = Command::new(env::var_os("CARGO").expect("cargo sets it"))
-        .args(["rustc", "--release", "--lib", "--crate-type", "cdylib", "--target", &target])
+        .args([
+            "rustc",
+            "--release",
+            "--lib",
+            "--crate-type",
+            "cdylib",
+            "--target",
+            &target,
+        ])
         .arg("--manifest-path")
         .arg(sources.join("Cargo.toml"))
         .arg("--target-dir")

@@ -31,10 +31,13 @@ impl Obstacle {
                 "it is linked statically, so that the recorder cannot be loaded into it".to_owned()
             }
             Self::OtherLibc(linker) => {
-                format!("it is linked with another C library (`{linker}`); the recorder is for glibc")
+                format!(
+                    "it is linked with another C library (`{linker}`); the recorder is for glibc"
+                )
             }
             Self::ChangesUser => {
-                "it is setuid or setgid, and the system loads no recorder into such programs".to_owned()
+                "it is setuid or setgid, and the system loads no recorder into such programs"
+                    .to_owned()
             }
             Self::AddressSanitizer => {
                 "it is built with AddressSanitizer, which has an allocator of its own".to_owned()
@@ -46,7 +49,9 @@ impl Obstacle {
     /// What the user can do.
     pub fn way_out(&self) -> &'static str {
         match self {
-            Self::Static => "link it dynamically (for Go and musl programs: use their own heap profiler)",
+            Self::Static => {
+                "link it dynamically (for Go and musl programs: use their own heap profiler)"
+            }
             Self::OtherLibc(_) => "build it for a `-gnu` target",
             Self::ChangesUser => {
                 "record a copy of the program (a copy is not setuid), as the user that it runs for"
@@ -89,7 +94,8 @@ fn changes_user(metadata: &fs::Metadata) -> bool {
     // SAFETY: neither can fail.
     let (user, group) = unsafe { (libc::getuid(), libc::getgid()) };
     let mode = metadata.permissions().mode();
-    (mode & 0o4000 != 0 && metadata.uid() != user) || (mode & 0o2000 != 0 && metadata.gid() != group)
+    (mode & 0o4000 != 0 && metadata.uid() != user)
+        || (mode & 0o2000 != 0 && metadata.gid() != group)
 }
 
 fn examine_elf(bytes: &[u8]) -> Option<Obstacle> {
@@ -147,7 +153,8 @@ fn find(program: &OsStr) -> Option<PathBuf> {
     let mut paths = env::split_paths(&folders).map(|folder| folder.join(program));
     paths.find(|path| {
         let metadata = fs::metadata(path);
-        metadata.is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+        metadata
+            .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
     })
 }
 

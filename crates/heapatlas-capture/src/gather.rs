@@ -93,7 +93,10 @@ impl Gatherer {
         }
         let mut bytes = 0;
         for image in used.chunk_by(|a, b| a.process == b.process) {
-            if self.process.is_none_or(|process| process < image[0].process) {
+            if self
+                .process
+                .is_none_or(|process| process < image[0].process)
+            {
                 self.process = Some(image[0].process);
                 sink.image(region.chunk(image[0].chunk).pid.load(Relaxed))?;
             }
@@ -160,7 +163,10 @@ impl Gatherer {
         name[..8].copy_from_slice(&first.load(Relaxed).to_le_bytes());
         name[8..].copy_from_slice(&second.load(Relaxed).to_le_bytes());
         if self.names.insert(used.thread, name) != Some(name) {
-            let end = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
+            let end = name
+                .iter()
+                .position(|&byte| byte == 0)
+                .unwrap_or(name.len());
             sink.thread(ThreadInfo {
                 thread: u64::from(used.thread),
                 os_thread_id: u64::from(header.os_thread_id.load(Relaxed)),

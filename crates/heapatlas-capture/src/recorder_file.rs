@@ -28,13 +28,19 @@ pub fn place() -> io::Result<PathBuf> {
 }
 
 fn place_in(folder: &Path, name: &str) -> io::Result<PathBuf> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
     // Whoever can write there could put another object in the place of ours.
     let metadata = fs::metadata(folder)?;
     // SAFETY: cannot fail.
     let user = unsafe { libc::geteuid() };
     if metadata.uid() != user || metadata.mode() & 0o022 != 0 {
-        return Err(io::Error::other(format!("`{}` is not ours alone", folder.display())));
+        return Err(io::Error::other(format!(
+            "`{}` is not ours alone",
+            folder.display()
+        )));
     }
     let path = folder.join(name);
     if fs::read(&path).is_ok_and(|found| found == BYTES) {
@@ -59,7 +65,12 @@ fn cache_folder() -> Option<PathBuf> {
     let base = base.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cache")));
     // A list of objects to preload is cut at blanks and colons.
     let is_usable = |path: &PathBuf| {
-        path.is_absolute() && !path.as_os_str().as_encoded_bytes().iter().any(|b| b" :\t\n".contains(b))
+        path.is_absolute()
+            && !path
+                .as_os_str()
+                .as_encoded_bytes()
+                .iter()
+                .any(|b| b" :\t\n".contains(b))
     };
     base.filter(is_usable).map(|base| base.join("heapatlas"))
 }

@@ -107,7 +107,12 @@ impl Region {
     /// Wakes threads that wait for free chunks.
     pub fn tell_freed(&self) {
         self.header().freed.fetch_add(1, Release);
-        self.futex(&self.header().freed, libc::FUTEX_WAKE, i32::MAX as u32, None);
+        self.futex(
+            &self.header().freed,
+            libc::FUTEX_WAKE,
+            i32::MAX as u32,
+            None,
+        );
     }
 
     /// Waits until a chunk is closed, or for the given time, or until a signal comes.

@@ -97,6 +97,13 @@ impl Console {
         }
     }
 
+    /// Says what was done, unless asked to be quiet.
+    pub fn tell(&self, message: &str) {
+        if !self.is_quiet {
+            self.say("heapatlas", message);
+        }
+    }
+
     /// Says why a check failed.
     pub fn fail(&self, message: &str) {
         self.say("failed", message);

@@ -94,6 +94,10 @@ impl Server {
 fn log_line(request: usize) -> usize {
     let mut line = String::with_capacity(120);
     line.push_str("GET /items/");
-    line.push_str(if request.is_multiple_of(2) { "even" } else { "odd" });
+    line.push_str(if request.is_multiple_of(2) {
+        "even"
+    } else {
+        "odd"
+    });
     black_box(&line).len()
 }

@@ -123,8 +123,9 @@ impl OpenedFile {
         console: &Console,
     ) -> anyhow::Result<AllocationProfile> {
         self.progress.start("reading");
-        let (profile, mut warnings) = profile_input::read(self.source.bytes.bytes(), options, console)
-            .with_context(|| format!("while reading {}", quoted(&self.path)))?;
+        let (profile, mut warnings) =
+            profile_input::read(self.source.bytes.bytes(), options, console)
+                .with_context(|| format!("while reading {}", quoted(&self.path)))?;
         warnings.extend(self.source.damage);
         for warning in warnings {
             console.warn(&format!("{}: {warning}", quoted(&self.path)));

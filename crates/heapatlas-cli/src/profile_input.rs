@@ -68,7 +68,10 @@ pub fn read(
         thread: options.thread,
     };
     let (mut profile, warnings) = console.measure("read", || trace::read(bytes, &options))?;
-    let mut warnings: Vec<_> = warnings.into_iter().map(|warning| warning.message).collect();
+    let mut warnings: Vec<_> = warnings
+        .into_iter()
+        .map(|warning| warning.message)
+        .collect();
     let maps = code_maps(bytes, profile.pid)?;
     let options = symbols::Options {
         cache: cache_folder(),
@@ -85,12 +88,17 @@ fn code_maps(bytes: &[u8], pid: u64) -> anyhow::Result<Vec<(String, String)>> {
     let text = |contents: Vec<u8>| String::from_utf8_lossy(&contents).into_owned();
     let recorded = trace::code_maps(bytes)?;
     if !recorded.is_empty() {
-        let maps = recorded.into_iter().map(|map| (map.path, text(map.contents)));
+        let maps = recorded
+            .into_iter()
+            .map(|map| (map.path, text(map.contents)));
         return Ok(maps.collect());
     }
     let path = format!("/tmp/perf-{pid}.map");
     let left = fs::read(&path).ok();
-    Ok(left.map(|contents| (path, text(contents))).into_iter().collect())
+    Ok(left
+        .map(|contents| (path, text(contents)))
+        .into_iter()
+        .collect())
 }
 
 /// Where looked up names are kept for the next time.

@@ -12,7 +12,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use heapatlas_capture::{self as capture, Launched, Sink};
 use heapatlas_formats::trace::Writer;
-use heapatlas_trace::payload::{End, EventsHeader, Mode, ProcessInfo, Segment, ThreadInfo, read_modules};
+use heapatlas_trace::payload::{
+    End, EventsHeader, Mode, ProcessInfo, Segment, ThreadInfo, read_modules,
+};
 
 /// What traces are called.
 pub struct FileNames {
@@ -108,9 +110,12 @@ impl TraceSink {
     /// The trace of a program that another one replaced in its process is not what was asked for.
     fn drop_replaced(&mut self) {
         if let Some(trace) = self.trace.take() {
-            let name = trace.arguments.first().map_or(Cow::Borrowed("a program"), |name| {
-                String::from_utf8_lossy(name)
-            });
+            let name = trace
+                .arguments
+                .first()
+                .map_or(Cow::Borrowed("a program"), |name| {
+                    String::from_utf8_lossy(name)
+                });
             self.replaced.push(format!(
                 "`{name}` replaced itself by another program; what it allocated is not in the trace"
             ));
@@ -135,7 +140,9 @@ impl Sink for TraceSink {
             self.command.iter().map(bytes).collect()
         });
         let executable = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since_epoch = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let process = ProcessInfo {
             pid: u64::from(pid),
             parent_pid: u64::from(self.parent_pid),
@@ -181,7 +188,8 @@ impl Sink for TraceSink {
             resident_bytes,
         } = header;
         let segments = segments.iter().copied();
-        self.writer()?.events(tick, elapsed_ns, resident_bytes, segments)
+        self.writer()?
+            .events(tick, elapsed_ns, resident_bytes, segments)
     }
 }
 

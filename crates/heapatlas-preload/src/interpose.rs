@@ -91,7 +91,9 @@ unsafe extern "C" fn reallocarray() {
 /// Records a block and hands it on.
 #[inline(always)]
 unsafe fn recorded(sp: *const u64, rbp: u64, block: *mut c_void, bytes: usize) -> *mut c_void {
-    if !block.is_null() && let Some(mut thread) = enter(&RECORDER) {
+    if !block.is_null()
+        && let Some(mut thread) = enter(&RECORDER)
+    {
         thread.allocated(Entry { sp, rbp }, block as u64, bytes as u64);
     }
     block

@@ -77,7 +77,11 @@ fn start() -> State {
         _ => FORWARD,
     });
     MODE.store(mode, Release);
-    if mode == RECORD { State::Record } else { State::Forward }
+    if mode == RECORD {
+        State::Record
+    } else {
+        State::Forward
+    }
 }
 
 /// The path that the launcher left in the environment.
@@ -137,7 +141,9 @@ impl Arena {
         }
         // SAFETY: the bytes from `start` on lie in the arena and were handed to nobody.
         let memory = unsafe { self.0.get().cast::<u8>().add(start) };
-        memory.map_addr(|address| address.next_multiple_of(alignment.max(16))).cast()
+        memory
+            .map_addr(|address| address.next_multiple_of(alignment.max(16)))
+            .cast()
     }
 
     /// Whether a block came from here.

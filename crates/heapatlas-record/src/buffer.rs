@@ -3,8 +3,8 @@
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use heapatlas_trace::{Encoder, MAX_EVENT_BYTES};
 use heapatlas_trace::shared::{CHUNK_ROOM, KIND_EVENTS};
+use heapatlas_trace::{Encoder, MAX_EVENT_BYTES};
 
 use crate::clock::ticks;
 use crate::region::{Chunk, Errno, Region};
@@ -95,7 +95,9 @@ impl Buffer {
         // SAFETY: neither can fail.
         let (pid, os_thread_id) = unsafe { (libc::getpid(), libc::gettid()) };
         header.pid.store(pid.cast_unsigned(), Relaxed);
-        header.os_thread_id.store(os_thread_id.cast_unsigned(), Relaxed);
+        header
+            .os_thread_id
+            .store(os_thread_id.cast_unsigned(), Relaxed);
         header.base_tick.store(base_tick, Relaxed);
         for (word, name) in header.thread_name.iter().zip(thread_name()) {
             word.store(name, Relaxed);

@@ -35,11 +35,7 @@ struct List {
     left: u64,
 }
 
-unsafe extern "C" fn count_one(
-    _: *mut libc::dl_phdr_info,
-    _: usize,
-    count: *mut c_void,
-) -> c_int {
+unsafe extern "C" fn count_one(_: *mut libc::dl_phdr_info, _: usize, count: *mut c_void) -> c_int {
     // SAFETY: `publish` passed its counter.
     unsafe { *count.cast::<u64>() += 1 };
     0
@@ -68,7 +64,11 @@ fn write_module(parts: &mut Parts, info: &libc::dl_phdr_info) {
         unsafe { core::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
     parts.text(build_id(info.dlpi_addr, headers));
     parts.varint(info.dlpi_addr);
-    let loaded = || headers.iter().filter(|header| header.p_type == libc::PT_LOAD);
+    let loaded = || {
+        headers
+            .iter()
+            .filter(|header| header.p_type == libc::PT_LOAD)
+    };
     let start = loaded().map(|header| header.p_vaddr).min().unwrap_or(0);
     let end = loaded().map(|header| header.p_vaddr + header.p_memsz).max();
     parts.varint(info.dlpi_addr.wrapping_add(start));
@@ -100,11 +100,13 @@ fn path_of<'p>(info: &libc::dl_phdr_info, own_path: &'p mut [u8; 4096]) -> &'p [
 /// The build-id, from the notes in memory; empty where there is none.
 fn build_id(bias: u64, headers: &[libc::Elf64_Phdr]) -> &[u8] {
     const NT_GNU_BUILD_ID: u32 = 3;
-    for header in headers.iter().filter(|header| header.p_type == libc::PT_NOTE) {
+    for header in headers
+        .iter()
+        .filter(|header| header.p_type == libc::PT_NOTE)
+    {
         let start = (bias.wrapping_add(header.p_vaddr)) as *const u8;
         // SAFETY: notes lie in a loaded segment.
-        let mut notes =
-            unsafe { core::slice::from_raw_parts(start, header.p_memsz as usize) };
+        let mut notes = unsafe { core::slice::from_raw_parts(start, header.p_memsz as usize) };
         let align = |length: u32| (length as usize).next_multiple_of(4);
         while let Some((head, rest)) = notes.split_first_chunk::<12>() {
             let word = |at: usize| {

@@ -118,13 +118,7 @@ impl Guard<'_> {
     }
 
     #[inline(always)]
-    fn write(
-        &mut self,
-        encode: impl FnOnce(
-            &mut Encoder,
-            &mut [u8; MAX_EVENT_BYTES],
-        ) -> usize,
-    ) {
+    fn write(&mut self, encode: impl FnOnce(&mut Encoder, &mut [u8; MAX_EVENT_BYTES]) -> usize) {
         if self.0.buffer.write(encode) {
             self.0.buffer.commit();
         } else {
@@ -169,7 +163,8 @@ struct Nodes<'b>(&'b mut Buffer);
 impl NodeSink for Nodes<'_> {
     fn node(&mut self, parent: u32, address: u64) {
         // A full buffer drops the event, too, and that is counted.
-        self.0.write(|encoder, out| encoder.node(out, parent, address));
+        self.0
+            .write(|encoder, out| encoder.node(out, parent, address));
     }
 }
 

@@ -101,17 +101,28 @@ mod tests {
 
     #[test]
     fn rust_names_lose_their_hash() {
-        check("_ZN4core3fmt5Write9write_fmt17h0123456789abcdefE", "core::fmt::Write::write_fmt");
-        check("_ZN4core3ptr4read17h0123456789abcdefE.llvm.123", "core::ptr::read");
-        check("_ZN4core3ptr16drop$LT$a..b$GT$17h0123456789abcdeeE", "core::ptr::drop<a::b>");
+        check(
+            "_ZN4core3fmt5Write9write_fmt17h0123456789abcdefE",
+            "core::fmt::Write::write_fmt",
+        );
+        check(
+            "_ZN4core3ptr4read17h0123456789abcdefE.llvm.123",
+            "core::ptr::read",
+        );
+        check(
+            "_ZN4core3ptr16drop$LT$a..b$GT$17h0123456789abcdeeE",
+            "core::ptr::drop<a::b>",
+        );
         check("_RNvCs15kBYyAo9fc_7mycrate3foo", "mycrate::foo");
     }
 
     #[test]
     fn cpp_names_keep_their_parameters() {
         check("_ZN3foo3barEi", "foo::bar(int)");
-        check("_ZNSt6vectorIiSaIiEE9push_backERKi",
-            "std::vector<int, std::allocator<int> >::push_back(int const&)");
+        check(
+            "_ZNSt6vectorIiSaIiEE9push_backERKi",
+            "std::vector<int, std::allocator<int> >::push_back(int const&)",
+        );
         check("_Z3foov.constprop.0", "foo() [clone .constprop.0]");
     }
 
@@ -134,7 +145,12 @@ mod tests {
     fn doubling(step: usize) -> String {
         let back = match step {
             0 => "S_".to_owned(),
-            _ => format!("S{}_", char::from_digit(step as u32 - 1, 36).expect("below 36 steps").to_ascii_uppercase()),
+            _ => format!(
+                "S{}_",
+                char::from_digit(step as u32 - 1, 36)
+                    .expect("below 36 steps")
+                    .to_ascii_uppercase()
+            ),
         };
         format!("1PI{back}{back}E")
     }

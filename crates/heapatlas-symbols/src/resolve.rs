@@ -19,7 +19,10 @@ pub fn resolve(profile: &mut AllocationProfile, options: &Options<'_>) -> Vec<Wa
     let mut lookups = lookups(profile);
     lookups.sort_unstable_by_key(|lookup| (lookup.module, lookup.address));
     for lookups in lookups.chunk_by(|a, b| a.module == b.module) {
-        match lookups[0].module.and_then(|module| profile.modules.get(module)) {
+        match lookups[0]
+            .module
+            .and_then(|module| profile.modules.get(module))
+        {
             Some(module) => resolve_module(module, lookups, options, &mut frames, &mut warnings),
             None => jit::resolve(lookups, options, &mut frames, &mut warnings),
         }
@@ -42,7 +45,11 @@ impl Lookup {
     /// An address that is in no module.
     #[cfg(test)]
     pub(crate) fn in_memory(address: u64, location: usize) -> Self {
-        Self { module: None, address, location }
+        Self {
+            module: None,
+            address,
+            location,
+        }
     }
 }
 
@@ -66,7 +73,11 @@ fn first_of_each_file(modules: &[Module]) -> Vec<usize> {
     let mut firsts = HashMap::new();
     let files = modules.iter().enumerate();
     files
-        .map(|(row, module)| *firsts.entry((&module.path, &module.build_id)).or_insert(row))
+        .map(|(row, module)| {
+            *firsts
+                .entry((&module.path, &module.build_id))
+                .or_insert(row)
+        })
         .collect()
 }
 
@@ -78,7 +89,10 @@ fn resolve_module(
     warnings: &mut Vec<Warning>,
 ) {
     if let Some(name) = without_file(&module.path) {
-        let frame = Frame { function: name.to_owned(), ..Frame::default() };
+        let frame = Frame {
+            function: name.to_owned(),
+            ..Frame::default()
+        };
         for lookup in lookups {
             frames[lookup.location] = vec![frame.clone()];
         }

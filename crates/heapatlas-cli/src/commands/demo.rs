@@ -36,7 +36,9 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<Outcome> {
     let program = env::current_exe().context("cannot find this program's own file")?;
     let arguments = ["demo", "--leak"].map(OsString::from).to_vec();
     let folder = tempfile::tempdir().context("cannot make a folder for the trace")?;
-    let output = args.keep.unwrap_or_else(|| folder.path().join("demo.heaptrace"));
+    let output = args
+        .keep
+        .unwrap_or_else(|| folder.path().join("demo.heaptrace"));
     let recording = record::Recording {
         program: program.into_os_string(),
         arguments,

@@ -49,8 +49,11 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<Outcome> {
         check_stacks: args.check_stacks,
     };
     let recorded = recording.run(console)?;
-    if let Some(trace) = recorded.trace.as_deref().filter(|_| !args.no_summary) {
-        summarize(trace, &console.on_stderr())?;
+    if let Some(trace) = &recorded.trace {
+        if !args.no_summary {
+            summarize(trace, &console.on_stderr())?;
+        }
+        console.tell(&format!("wrote {}", input::quoted(trace)));
     }
     Ok(Outcome::AsProgram(recorded.outcome))
 }
@@ -84,8 +87,10 @@ impl Recording {
     pub fn run(self, console: &Console) -> anyhow::Result<Recorded> {
         if let Some(obstacle) = capture::examine(&self.program) {
             let program = Path::new(&self.program).display();
-            return Err(anyhow!("`{program}` cannot be recorded: {}", obstacle.reason())
-                .hint([obstacle.way_out()]));
+            return Err(
+                anyhow!("`{program}` cannot be recorded: {}", obstacle.reason())
+                    .hint([obstacle.way_out()]),
+            );
         }
         let options = capture::Options {
             program: self.program.clone(),
@@ -94,19 +99,22 @@ impl Recording {
         };
         let launched = capture::launch(&options).map_err(with_hint)?;
         let names = FileNames::new(self.output, &self.program);
-        let mut sink = TraceSink::new(&launched, names, [vec![self.program], self.arguments].concat());
+        let mut sink = TraceSink::new(
+            &launched,
+            names,
+            [vec![self.program], self.arguments].concat(),
+        );
         let ended = launched.run(&mut sink);
         let outcome = ended.with_context(|| {
-            let path = sink.path().map_or_else(|| "the trace".to_owned(), input::quoted);
+            let path = sink
+                .path()
+                .map_or_else(|| "the trace".to_owned(), input::quoted);
             format!("while writing {path}")
         })?;
         report(&outcome, console);
         let trace = sink.finish(&outcome).context("while ending the trace")?;
         for replaced in sink.replaced() {
             console.remark(replaced);
-        }
-        if let Some(trace) = &trace {
-            console.remark(&format!("wrote {}", input::quoted(trace)));
         }
         Ok(Recorded { outcome, trace })
     }
@@ -115,9 +123,8 @@ impl Recording {
 fn with_hint(error: LaunchError) -> anyhow::Error {
     match error {
         LaunchError::Program { .. } => error.into(),
-        LaunchError::Recorder(_) => {
-            anyhow::Error::from(error).hint(["set XDG_CACHE_HOME to a folder that you can write to"])
-        }
+        LaunchError::Recorder(_) => anyhow::Error::from(error)
+            .hint(["set XDG_CACHE_HOME to a folder that you can write to"]),
         _ => anyhow::Error::from(error),
     }
 }

@@ -69,9 +69,8 @@ impl Remembered {
         }
         let is_changed = |word: &Word| -> bool {
             // SAFETY: the word was read on this thread's own stack, which stays mapped.
-            let value = unsafe {
-                ptr::with_exposed_provenance::<u64>(word.slot as usize).read_volatile()
-            };
+            let value =
+                unsafe { ptr::with_exposed_provenance::<u64>(word.slot as usize).read_volatile() };
             value != word.value
         };
         let first_change = if is_own {
@@ -209,7 +208,15 @@ impl Remembered {
         }
         let node = table.intern(caller.node, word.value, sink)?;
         let depth = caller.depth + 1;
-        self.push_frame(word.slot, word.value, Mark { node, depth, ..mark });
+        self.push_frame(
+            word.slot,
+            word.value,
+            Mark {
+                node,
+                depth,
+                ..mark
+            },
+        );
         Some(())
     }
 

@@ -48,10 +48,7 @@ pub struct Walker {
 
 impl Walker {
     /// A walker with that room.
-    pub fn new(
-        steps: &'static mut [Step; MAX_FRAMES],
-        workspace: &'static mut Workspace,
-    ) -> Self {
+    pub fn new(steps: &'static mut [Step; MAX_FRAMES], workspace: &'static mut Workspace) -> Self {
         Self {
             steps,
             length: 0,
