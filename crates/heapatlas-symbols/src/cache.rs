@@ -24,7 +24,7 @@ use heapatlas_model::{Frame, Module};
 use crate::build_id::Hex;
 use crate::elf::ElfFile;
 use crate::locate::Located;
-use crate::resolve::Lookup;
+use crate::resolve::{Lookup, spread};
 use crate::{Options, Warning};
 
 const MAGIC: &[u8; 8] = b"HASYMS\x01\0";
@@ -40,32 +40,40 @@ pub(crate) struct Cache {
 impl Cache {
     /// The cache for a module that was located; without a build-id nothing is kept.
     pub(crate) fn open(located: &Located<'_>, module: &Module, options: &Options<'_>) -> Self {
-        let id = located.own.as_ref().map_or(&module.build_id[..], |own| own.build_id);
+        let id = located
+            .own
+            .as_ref()
+            .map_or(&module.build_id[..], |own| own.build_id);
         let folder = options.cache.as_ref().filter(|_| !id.is_empty());
         Self {
-            path: folder.map(|cache| cache.join("symbols").join(Hex(id).to_string()).join("frames")),
+            path: folder.map(|cache| {
+                cache
+                    .join("symbols")
+                    .join(Hex(id).to_string())
+                    .join("frames")
+            }),
             fingerprint: fingerprint(located, options),
         }
     }
 
-    /// Fills in the frames of all addresses; none, and `false`, unless all are known.
-    pub(crate) fn fill(&self, lookups: &[Lookup], frames: &mut [Vec<Frame>]) -> bool {
-        let Some(bytes) = self.path.as_ref().and_then(|path| fs::read(path).ok()) else {
-            return false;
-        };
-        let Some(known) = self.decode(&bytes) else {
-            return false;
-        };
-        let is_known = lookups.iter().all(|lookup| known.contains_key(&lookup.address));
-        if is_known {
-            for lookup in lookups {
-                frames[lookup.location].clone_from(&known[&lookup.address]);
+    /// Fills in the frames of addresses that are known, and gives those that are not.
+    pub(crate) fn fill(&self, lookups: &[Lookup], frames: &mut [Vec<Frame>]) -> Vec<Lookup> {
+        let kept = self.path.as_ref().and_then(|path| fs::read(path).ok());
+        let mut known = kept
+            .and_then(|bytes| self.decode(&bytes))
+            .unwrap_or_default();
+        let mut unknown = Vec::new();
+        for same in lookups.chunk_by(|a, b| a.address == b.address) {
+            match known.remove(&same[0].address) {
+                Some(found) => spread(found, same, frames),
+                None => unknown.extend(same),
             }
         }
-        is_known
+        unknown
     }
 
-    /// Keeps the frames of these addresses, instead of what was kept before.
+    /// Keeps the frames of these addresses, and of no others that were kept before: the next
+    /// summary is likely to be of the same recording.
     pub(crate) fn save(&self, lookups: &[Lookup], frames: &[Vec<Frame>]) -> Option<Warning> {
         let path = self.path.as_ref()?;
         let written = write_file(path, &self.encode(lookups, frames));
@@ -137,7 +145,11 @@ fn frame(bytes: &mut &[u8], strings: &[&str]) -> Option<Frame> {
     };
     let (function, file) = (string()?, string()?);
     let line = u32::try_from(take(bytes)?).ok()?;
-    Some(Frame { function, file, line })
+    Some(Frame {
+        function,
+        file,
+        line,
+    })
 }
 
 /// Strings by the order in which they came up.
@@ -205,8 +217,14 @@ fn fingerprint(located: &Located<'_>, options: &Options<'_>) -> u64 {
 
 fn state<'a>(file: &'a ElfFile<'_>) -> (&'a Path, usize, Option<u128>) {
     let modified = fs::metadata(&file.path).and_then(|metadata| metadata.modified());
-    let since_epoch = modified.ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    (&file.path, file.bytes.len(), since_epoch.map(|time| time.as_nanos()))
+    let since_epoch = modified
+        .ok()
+        .and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    (
+        &file.path,
+        file.bytes.len(),
+        since_epoch.map(|time| time.as_nanos()),
+    )
 }
 
 /// Writes beside the final name first, so that a reader sees the old file or the new one.
@@ -215,7 +233,12 @@ fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let temporary = folder.join(format!("frames.{}.tmp", std::process::id()));
     let mut options = fs::OpenOptions::new();
-    let file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary);
+    let file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary);
     let written = file
         .and_then(|mut file| file.write_all(bytes))
         .and_then(|()| fs::rename(&temporary, path));

@@ -49,7 +49,8 @@ impl<'a> DebugInfo<'a> {
             match lookup {
                 LookupResult::Output(found) => break found?,
                 LookupResult::Load { load, continuation } => {
-                    lookup = addr2line::LookupContinuation::resume(continuation, self.split.load(&load));
+                    lookup =
+                        addr2line::LookupContinuation::resume(continuation, self.split.load(&load));
                 }
             }
         };

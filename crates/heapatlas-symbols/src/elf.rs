@@ -24,7 +24,9 @@ impl<'a> ElfFile<'a> {
             problem: error.to_string(),
         })?;
         let object = object::File::parse(bytes).map_err(|error| not_an_object(path, &error))?;
-        let build_id = object.build_id().map_err(|error| not_an_object(path, &error))?;
+        let build_id = object
+            .build_id()
+            .map_err(|error| not_an_object(path, &error))?;
         Ok(Self {
             path: path.to_owned(),
             bytes,
@@ -71,7 +73,10 @@ const LARGEST_RATIO: u64 = 1024;
 fn unpack(packed: &CompressedData<'_>) -> Result<Vec<u8>, String> {
     let size = packed.uncompressed_size;
     if size / LARGEST_RATIO > packed.data.len() as u64 {
-        return Err(format!("{size} bytes unpacked are said to be in {}", packed.data.len()));
+        return Err(format!(
+            "{size} bytes unpacked are said to be in {}",
+            packed.data.len()
+        ));
     }
     match packed.format {
         CompressionFormat::Zlib => read_exactly(flate2::read::ZlibDecoder::new(packed.data), size),

@@ -75,17 +75,29 @@ impl<'a> Located<'a> {
     /// By build-id (the recorded one will do when the module's file is gone), then by link.
     fn find_debug(&mut self, files: &'a DebugFiles, module: &Module) {
         let own_id = self.own.as_ref().map_or(&[][..], |own| own.build_id);
-        let id = if own_id.is_empty() { &module.build_id } else { own_id };
+        let id = if own_id.is_empty() {
+            &module.build_id
+        } else {
+            own_id
+        };
         let places = self.search.by_build_id(id);
-        let link = self.own.as_ref().and_then(|own| own.object.gnu_debuglink().ok()?);
+        let link = self
+            .own
+            .as_ref()
+            .and_then(|own| own.object.gnu_debuglink().ok()?);
         let (name, crc) = link.unwrap_or_default();
         let linked = match name.is_empty() {
             true => Vec::new(),
             false => self.search.by_link(Path::new(&module.path), name),
         };
         let is_own = |file: &ElfFile<'_>| is_debug_file(file, id, crc);
-        self.debug = first_of(files, &places, |file| file.build_id == id, &mut self.warnings)
-            .or_else(|| first_of(files, &linked, is_own, &mut self.warnings));
+        self.debug = first_of(
+            files,
+            &places,
+            |file| file.build_id == id,
+            &mut self.warnings,
+        )
+        .or_else(|| first_of(files, &linked, is_own, &mut self.warnings));
     }
 
     fn find_supplement(&mut self, files: &'a DebugFiles) {

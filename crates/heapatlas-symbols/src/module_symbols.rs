@@ -80,7 +80,9 @@ impl<'a> ModuleSymbols<'a> {
         }
         let found = match (&self.debug_info, self.level) {
             (None, _) | (_, Level::Names) => Ok((Vec::new(), None)),
-            (Some(info), Level::Lines) => info.line(address).map(|frame| (Vec::from_iter(frame), None)),
+            (Some(info), Level::Lines) => info
+                .line(address)
+                .map(|frame| (Vec::from_iter(frame), None)),
             (Some(info), Level::Full) => info.frames(address, &mut self.names),
         };
         let (mut frames, name) = found.unwrap_or_else(|problem| {
@@ -117,18 +119,31 @@ impl<'a> ModuleSymbols<'a> {
         let function = self.names.get(symbol);
         match frames.last_mut() {
             Some(frame) => frame.function = function,
-            None => frames.push(Frame { function, ..Frame::default() }),
+            None => frames.push(Frame {
+                function,
+                ..Frame::default()
+            }),
         }
     }
 
     fn note(&mut self, problem: gimli::Error) {
-        let damage = self.damage.get_or_insert(Damage { problem, addresses: 0 });
+        let damage = self.damage.get_or_insert(Damage {
+            problem,
+            addresses: 0,
+        });
         damage.addresses += 1;
     }
 }
 
 fn open_debug_info<'a>(files: &'a DebugFiles, located: &mut Located<'a>) -> Option<DebugInfo<'a>> {
-    let Located { own, debug, supplement, search, module, warnings } = located;
+    let Located {
+        own,
+        debug,
+        supplement,
+        search,
+        module,
+        warnings,
+    } = located;
     let file = debug.as_ref().or(own.as_ref())?;
     if !file.has_debug_info() {
         return None;

@@ -111,7 +111,10 @@ mod tests {
     fn given_roots_come_before_the_system() {
         check(
             search().by_build_id(&[1, 2, 3]),
-            &["/symbols/.build-id/01/0203.debug", "/target/usr/lib/debug/.build-id/01/0203.debug"],
+            &[
+                "/symbols/.build-id/01/0203.debug",
+                "/target/usr/lib/debug/.build-id/01/0203.debug",
+            ],
         );
     }
 

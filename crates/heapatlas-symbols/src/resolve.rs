@@ -19,7 +19,10 @@ pub fn resolve(profile: &mut AllocationProfile, options: &Options<'_>) -> Vec<Wa
     let mut lookups = lookups(profile);
     lookups.sort_unstable_by_key(|lookup| (lookup.module, lookup.address));
     for lookups in lookups.chunk_by(|a, b| a.module == b.module) {
-        match lookups[0].module.and_then(|module| profile.modules.get(module)) {
+        match lookups[0]
+            .module
+            .and_then(|module| profile.modules.get(module))
+        {
             Some(module) => resolve_module(module, lookups, options, &mut frames, &mut warnings),
             None => jit::resolve(lookups, options, &mut frames, &mut warnings),
         }
@@ -29,6 +32,7 @@ pub fn resolve(profile: &mut AllocationProfile, options: &Options<'_>) -> Vec<Wa
 }
 
 /// An address that is wanted.
+#[derive(Clone, Copy)]
 pub(crate) struct Lookup {
     /// Row of the first module with this file.
     module: Option<usize>,
@@ -42,7 +46,11 @@ impl Lookup {
     /// An address that is in no module.
     #[cfg(test)]
     pub(crate) fn in_memory(address: u64, location: usize) -> Self {
-        Self { module: None, address, location }
+        Self {
+            module: None,
+            address,
+            location,
+        }
     }
 }
 
@@ -66,7 +74,11 @@ fn first_of_each_file(modules: &[Module]) -> Vec<usize> {
     let mut firsts = HashMap::new();
     let files = modules.iter().enumerate();
     files
-        .map(|(row, module)| *firsts.entry((&module.path, &module.build_id)).or_insert(row))
+        .map(|(row, module)| {
+            *firsts
+                .entry((&module.path, &module.build_id))
+                .or_insert(row)
+        })
         .collect()
 }
 
@@ -78,7 +90,10 @@ fn resolve_module(
     warnings: &mut Vec<Warning>,
 ) {
     if let Some(name) = without_file(&module.path) {
-        let frame = Frame { function: name.to_owned(), ..Frame::default() };
+        let frame = Frame {
+            function: name.to_owned(),
+            ..Frame::default()
+        };
         for lookup in lookups {
             frames[lookup.location] = vec![frame.clone()];
         }
@@ -87,9 +102,12 @@ fn resolve_module(
     let files = DebugFiles::new();
     let located = locate(&files, module, options);
     let cache = Cache::open(&located, module, options);
-    if !cache.fill(lookups, frames) {
+    let unknown = cache.fill(lookups, frames);
+    if !unknown.is_empty() {
         let mut symbols = ModuleSymbols::from_located(&files, located, options);
-        look_up(&mut symbols, lookups, frames);
+        for same in unknown.chunk_by(|a, b| a.address == b.address) {
+            spread(symbols.frames(same[0].address), same, frames);
+        }
         let found = symbols.into_warnings();
         if found.is_empty() {
             warnings.extend(cache.save(lookups, frames));
@@ -107,11 +125,12 @@ fn without_file(path: &str) -> Option<&str> {
     }
 }
 
-fn look_up(symbols: &mut ModuleSymbols<'_>, lookups: &[Lookup], frames: &mut [Vec<Frame>]) {
-    for lookups in lookups.chunk_by(|a, b| a.address == b.address) {
-        let found = symbols.frames(lookups[0].address);
-        for lookup in lookups {
+/// Gives the frames at an address to all its locations.
+pub(crate) fn spread(found: Vec<Frame>, lookups: &[Lookup], frames: &mut [Vec<Frame>]) {
+    if let Some((first, others)) = lookups.split_first() {
+        for lookup in others {
             frames[lookup.location].clone_from(&found);
         }
+        frames[first.location] = found;
     }
 }

@@ -36,8 +36,11 @@ impl<'a> SplitFiles<'a> {
     }
 
     /// The debug information of one unit.
-    pub(crate) fn load(&self, wanted: &SplitDwarfLoad<Reader<'a>>) -> Option<Arc<Dwarf<Reader<'a>>>> {
-        let found = self.from_package(wanted).or_else(|| self.from_file(wanted));
+    pub(crate) fn load(
+        &self,
+        wanted: &SplitDwarfLoad<Reader<'a>>,
+    ) -> Option<Arc<Dwarf<Reader<'a>>>> {
+        let found = self.packed(wanted).or_else(|| self.single(wanted));
         if found.is_none() {
             self.missing.borrow_mut().push(relative_path(wanted));
         }
@@ -52,12 +55,12 @@ impl<'a> SplitFiles<'a> {
         Some(Warning::NoSplitFiles { first, count })
     }
 
-    fn from_package(&self, wanted: &SplitDwarfLoad<Reader<'a>>) -> Option<Dwarf<Reader<'a>>> {
+    fn packed(&self, wanted: &SplitDwarfLoad<Reader<'a>>) -> Option<Dwarf<Reader<'a>>> {
         let package = self.package.as_ref()?;
         package.find_cu(wanted.dwo_id, &wanted.parent).ok()?
     }
 
-    fn from_file(&self, wanted: &SplitDwarfLoad<Reader<'a>>) -> Option<Dwarf<Reader<'a>>> {
+    fn single(&self, wanted: &SplitDwarfLoad<Reader<'a>>) -> Option<Dwarf<Reader<'a>>> {
         self.places(wanted)
             .into_iter()
             .filter_map(|path| ElfFile::open(self.files, &path).ok())
@@ -67,7 +70,9 @@ impl<'a> SplitFiles<'a> {
     /// Where the compiler left it, then beside the program, then in the debug paths.
     fn places(&self, wanted: &SplitDwarfLoad<Reader<'a>>) -> Vec<PathBuf> {
         let path = relative_path(wanted);
-        let compiled_in = wanted.comp_dir.map_or(PathBuf::new(), |folder| path_from(folder.slice()));
+        let compiled_in = wanted
+            .comp_dir
+            .map_or(PathBuf::new(), |folder| path_from(folder.slice()));
         let mut places = vec![self.search.in_sysroot(&compiled_in.join(&path))];
         if let Some(name) = path.file_name() {
             places.push(self.folder.join(&path));
@@ -77,7 +82,11 @@ impl<'a> SplitFiles<'a> {
         places
     }
 
-    fn read(&self, file: &ElfFile<'a>, wanted: &SplitDwarfLoad<Reader<'a>>) -> Option<Dwarf<Reader<'a>>> {
+    fn read(
+        &self,
+        file: &ElfFile<'a>,
+        wanted: &SplitDwarfLoad<Reader<'a>>,
+    ) -> Option<Dwarf<Reader<'a>>> {
         let mut warnings = Vec::new();
         let mut load = |id: SectionId| section(self.files, file, id.dwo_name(), &mut warnings);
         let mut dwarf = Dwarf::load(|id| Ok::<_, Infallible>(load(id))).ok()?;
@@ -92,7 +101,9 @@ impl<'a> SplitFiles<'a> {
 }
 
 fn relative_path(wanted: &SplitDwarfLoad<Reader<'_>>) -> PathBuf {
-    wanted.path.map_or(PathBuf::new(), |path| path_from(path.slice()))
+    wanted
+        .path
+        .map_or(PathBuf::new(), |path| path_from(path.slice()))
 }
 
 /// The package beside a file. One that is damaged counts as none: the single files may be there.

@@ -43,7 +43,9 @@ struct Symbol<'a> {
 impl<'a> SymbolTable<'a> {
     /// The functions of `.symtab` in the first file that has one; else of all `.dynsym`.
     pub(crate) fn new(files: &[&ElfFile<'a>]) -> Self {
-        let whole = files.iter().find(|file| file.object.symbols().next().is_some());
+        let whole = files
+            .iter()
+            .find(|file| file.object.symbols().next().is_some());
         let symbols = match whole {
             Some(file) => functions(&file.object, file.object.symbols()),
             None => files
@@ -51,12 +53,16 @@ impl<'a> SymbolTable<'a> {
                 .flat_map(|file| functions(&file.object, file.object.dynamic_symbols()))
                 .collect(),
         };
-        Self { segments: lay_out(symbols) }
+        Self {
+            segments: lay_out(symbols),
+        }
     }
 
     /// The mangled name of the function at an address.
     pub(crate) fn get(&self, address: u64) -> Option<&'a [u8]> {
-        let after = self.segments.partition_point(|segment| segment.start <= address);
+        let after = self
+            .segments
+            .partition_point(|segment| segment.start <= address);
         self.segments.get(after.checked_sub(1)?)?.name
     }
 }
@@ -184,31 +190,61 @@ mod tests {
             (segment.start, String::from_utf8_lossy(name).into_owned())
         };
         let found: Vec<_> = found.iter().map(text).collect();
-        let expected: Vec<_> = expected.iter().map(|&(at, name)| (at, name.to_owned())).collect();
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|&(at, name)| (at, name.to_owned()))
+            .collect();
         assert_eq!(found, expected);
     }
 
     #[test]
     fn a_function_ends_where_its_size_says() {
-        check(&[(10, 5, 0, "f"), (20, 5, 0, "g")], &[(10, "f"), (15, "-"), (20, "g"), (25, "-")]);
+        check(
+            &[(10, 5, 0, "f"), (20, 5, 0, "g")],
+            &[(10, "f"), (15, "-"), (20, "g"), (25, "-")],
+        );
     }
 
     #[test]
     fn a_symbol_without_size_reaches_to_the_next() {
-        check(&[(10, 0, 3, "a"), (20, 0, 3, "b")], &[(10, "a"), (20, "b"), (1000, "-")]);
-        check(&[(0, 30, 0, "f"), (10, 0, 3, "label")], &[(0, "f"), (30, "-")]);
+        check(
+            &[(10, 0, 3, "a"), (20, 0, 3, "b")],
+            &[(10, "a"), (20, "b"), (1000, "-")],
+        );
+        check(
+            &[(0, 30, 0, "f"), (10, 0, 3, "label")],
+            &[(0, "f"), (30, "-")],
+        );
     }
 
     #[test]
     fn of_aliases_the_public_one_is_shown() {
-        check(&[(0, 9, 0, "__libc_malloc"), (0, 9, 0, "malloc"), (0, 9, 2, "a")],
-            &[(0, "malloc"), (9, "-")]);
+        check(
+            &[
+                (0, 9, 0, "__libc_malloc"),
+                (0, 9, 0, "malloc"),
+                (0, 9, 2, "a"),
+            ],
+            &[(0, "malloc"), (9, "-")],
+        );
     }
 
     #[test]
     fn the_innermost_wins() {
-        check(&[(0, 100, 0, "out"), (10, 10, 0, "in"), (12, 2, 0, "core")],
-            &[(0, "out"), (10, "in"), (12, "core"), (14, "in"), (20, "out"), (100, "-")]);
-        check(&[(0, 10, 0, "a"), (5, 10, 0, "b")], &[(0, "a"), (5, "b"), (15, "-")]);
+        check(
+            &[(0, 100, 0, "out"), (10, 10, 0, "in"), (12, 2, 0, "core")],
+            &[
+                (0, "out"),
+                (10, "in"),
+                (12, "core"),
+                (14, "in"),
+                (20, "out"),
+                (100, "-"),
+            ],
+        );
+        check(
+            &[(0, 10, 0, "a"), (5, 10, 0, "b")],
+            &[(0, "a"), (5, "b"), (15, "-")],
+        );
     }
 }

@@ -27,9 +27,17 @@ fn stripped(flags: &[&str]) -> Option<Stripped> {
     let whole = folder.path().join("whole");
     fs::copy(&program, &whole).unwrap();
     let path = program.to_str().unwrap();
-    run(folder.path(), "objcopy", &["--only-keep-debug", path, "prog.debug"])?;
+    run(
+        folder.path(),
+        "objcopy",
+        &["--only-keep-debug", path, "prog.debug"],
+    )?;
     run(folder.path(), "strip", &[path])?;
-    Some(Stripped { folder, program, whole })
+    Some(Stripped {
+        folder,
+        program,
+        whole,
+    })
 }
 
 impl Stripped {
@@ -39,7 +47,11 @@ impl Stripped {
 
     fn link(&self) {
         let path = self.program.to_str().unwrap();
-        run(self.folder.path(), "objcopy", &["--add-gnu-debuglink=prog.debug", path]);
+        run(
+            self.folder.path(),
+            "objcopy",
+            &["--add-gnu-debuglink=prog.debug", path],
+        );
     }
 
     fn move_debug(&self, to: &str) {
@@ -55,24 +67,35 @@ impl Stripped {
 }
 
 fn with_debug_path(path: &Path) -> Options<'static> {
-    Options { debug_paths: vec![path.to_owned()], ..Options::default() }
+    Options {
+        debug_paths: vec![path.to_owned()],
+        ..Options::default()
+    }
 }
 
 /// Where the build-id of a module puts its debug file.
 fn build_id_place(module: &Module) -> String {
-    let hex: String = module.build_id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = module
+        .build_id
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     format!(".build-id/{}/{}.debug", &hex[..2], &hex[2..])
 }
 
 #[test]
 fn a_linked_file_beside_the_program_or_in_a_debug_path() {
     for place in ["prog.debug", ".debug/prog.debug"] {
-        let Some(stripped) = stripped(&[]) else { return };
+        let Some(stripped) = stripped(&[]) else {
+            return;
+        };
         stripped.link();
         stripped.move_debug(place);
         stripped.check(&Options::default());
     }
-    let Some(stripped) = stripped(&[]) else { return };
+    let Some(stripped) = stripped(&[]) else {
+        return;
+    };
     stripped.link();
     stripped.move_debug("elsewhere/prog.debug");
     stripped.check(&with_debug_path(&stripped.path("elsewhere")));
@@ -80,7 +103,9 @@ fn a_linked_file_beside_the_program_or_in_a_debug_path() {
 
 #[test]
 fn a_linked_file_is_proved_by_its_checksum() {
-    let Some(stripped) = stripped(&["-Wl,--build-id=none"]) else { return };
+    let Some(stripped) = stripped(&["-Wl,--build-id=none"]) else {
+        return;
+    };
     stripped.link();
     stripped.check(&Options::default());
     let mut debug = fs::read(stripped.path("prog.debug")).unwrap();
@@ -89,12 +114,17 @@ fn a_linked_file_is_proved_by_its_checksum() {
     let files = DebugFiles::new();
     let symbols = ModuleSymbols::open(&files, &module(&stripped.program), &Options::default());
     let path = stripped.path("prog.debug");
-    assert_eq!(symbols.into_warnings(), [Warning::ForeignDebugFile { path }]);
+    assert_eq!(
+        symbols.into_warnings(),
+        [Warning::ForeignDebugFile { path }]
+    );
 }
 
 #[test]
 fn a_file_found_by_build_id() {
-    let Some(stripped) = stripped(&[]) else { return };
+    let Some(stripped) = stripped(&[]) else {
+        return;
+    };
     let place = build_id_place(&module(&stripped.program));
     stripped.move_debug(&format!("debug/{place}"));
     stripped.check(&with_debug_path(&stripped.path("debug")));
@@ -102,31 +132,43 @@ fn a_file_found_by_build_id() {
 
 #[test]
 fn a_debug_file_outlives_its_program() {
-    let Some(stripped) = stripped(&[]) else { return };
+    let Some(stripped) = stripped(&[]) else {
+        return;
+    };
     let module = module(&stripped.program);
     stripped.move_debug(&format!("debug/{}", build_id_place(&module)));
     fs::remove_file(&stripped.program).unwrap();
     let options = with_debug_path(&stripped.path("debug"));
     let warnings = check_module(&module, &options, &stripped.whole);
-    assert!(matches!(&warnings[..], [Warning::Unreadable { .. }]), "{warnings:?}");
+    assert!(
+        matches!(&warnings[..], [Warning::Unreadable { .. }]),
+        "{warnings:?}"
+    );
 }
 
 #[test]
 fn a_system_below_a_folder() {
-    let Some(stripped) = stripped(&[]) else { return };
+    let Some(stripped) = stripped(&[]) else {
+        return;
+    };
     let mut module = module(&stripped.program);
     stripped.move_debug(&format!("root/usr/lib/debug/{}", build_id_place(&module)));
     fs::create_dir_all(stripped.path("root/opt")).unwrap();
     fs::rename(&stripped.program, stripped.path("root/opt/prog")).unwrap();
     module.path = "/opt/prog".to_owned();
-    let options = Options { sysroot: Some(stripped.path("root")), ..Options::default() };
+    let options = Options {
+        sysroot: Some(stripped.path("root")),
+        ..Options::default()
+    };
     assert_eq!(check_module(&module, &options, &stripped.whole), []);
 }
 
 #[test]
 fn a_replaced_file_is_not_used() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(program) = compile(folder.path(), "shapes.c", &["-g"]) else { return };
+    let Some(program) = compile(folder.path(), "shapes.c", &["-g"]) else {
+        return;
+    };
     let recorded = module(&program);
     compile(folder.path(), "shapes.c", &["-g", "-O2"]);
     let address = functions(&program)[0].range.start;
@@ -136,7 +178,14 @@ fn a_replaced_file_is_not_used() {
     let warnings = symbols.into_warnings();
     let found = module(&program).build_id;
     let text = warnings[0].to_string();
-    assert_eq!(warnings, [Warning::Replaced { path: program, recorded: recorded.build_id, found }]);
+    assert_eq!(
+        warnings,
+        [Warning::Replaced {
+            path: program,
+            recorded: recorded.build_id,
+            found
+        }]
+    );
     assert!(text.contains("was replaced since the recording"), "{text}");
 }
 
@@ -146,12 +195,18 @@ fn split(folder: &Path, version: &str) -> Option<(PathBuf, PathBuf)> {
     let program = compile(folder, "shapes.cpp", &["-O2", "-g", version])?;
     let whole = folder.join("whole");
     fs::rename(program, &whole).unwrap();
-    let program = compile(folder, "shapes.cpp", &["-O2", "-g", version, "-gsplit-dwarf"])?;
+    let program = compile(
+        folder,
+        "shapes.cpp",
+        &["-O2", "-g", version, "-gsplit-dwarf"],
+    )?;
     Some((program, whole))
 }
 
 fn split_file(folder: &Path) -> PathBuf {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let entries = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
     let mut split = entries.filter(|path| path.extension().is_some_and(|end| end == "dwo"));
     split.next().unwrap()
 }
@@ -160,24 +215,36 @@ fn split_file(folder: &Path) -> PathBuf {
 fn split_files() {
     for version in ["-gdwarf-5", "-gdwarf-4"] {
         let folder = tempfile::tempdir().unwrap();
-        let Some((program, whole)) = split(folder.path(), version) else { return };
-        assert_eq!(check_module(&module(&program), &Options::default(), &whole), []);
+        let Some((program, whole)) = split(folder.path(), version) else {
+            return;
+        };
+        assert_eq!(
+            check_module(&module(&program), &Options::default(), &whole),
+            []
+        );
     }
 }
 
 #[test]
 fn split_files_packed_into_one() {
     let folder = tempfile::tempdir().unwrap();
-    let Some((program, whole)) = split(folder.path(), "-gdwarf-4") else { return };
+    let Some((program, whole)) = split(folder.path(), "-gdwarf-4") else {
+        return;
+    };
     run(folder.path(), "dwp", &["-e", "prog", "-o", "prog.dwp"]);
     fs::remove_file(split_file(folder.path())).unwrap();
-    assert_eq!(check_module(&module(&program), &Options::default(), &whole), []);
+    assert_eq!(
+        check_module(&module(&program), &Options::default(), &whole),
+        []
+    );
 }
 
 #[test]
 fn split_files_in_a_debug_path() {
     let folder = tempfile::tempdir().unwrap();
-    let Some((program, whole)) = split(folder.path(), "-gdwarf-5") else { return };
+    let Some((program, whole)) = split(folder.path(), "-gdwarf-5") else {
+        return;
+    };
     let file = split_file(folder.path());
     let elsewhere = folder.path().join("elsewhere");
     fs::create_dir(&elsewhere).unwrap();
@@ -189,28 +256,52 @@ fn split_files_in_a_debug_path() {
 #[test]
 fn missing_split_files_leave_lines_and_symbols() {
     let folder = tempfile::tempdir().unwrap();
-    let Some((program, _)) = split(folder.path(), "-gdwarf-5") else { return };
+    let Some((program, _)) = split(folder.path(), "-gdwarf-5") else {
+        return;
+    };
     fs::remove_file(split_file(folder.path())).unwrap();
-    let main = functions(&program).into_iter().find(|function| function.name == "main").unwrap();
+    let main = functions(&program)
+        .into_iter()
+        .find(|function| function.name == "main")
+        .unwrap();
     let files = DebugFiles::new();
     let mut symbols = ModuleSymbols::open(&files, &module(&program), &Options::default());
     let frames = symbols.frames(main.range.start);
     assert_eq!((frames.len(), &frames[0].function[..]), (1, "main"));
     assert!(frames[0].line > 0);
     let warnings = symbols.into_warnings();
-    assert!(matches!(&warnings[..], [Warning::NoSplitFiles { count: 1, .. }]), "{warnings:?}");
+    assert!(
+        matches!(&warnings[..], [Warning::NoSplitFiles { count: 1, .. }]),
+        "{warnings:?}"
+    );
 }
 
 #[test]
 fn information_that_files_share() {
-    let Some(stripped) = stripped(&[]) else { return };
-    let module = module(&stripped.program);
-    // What `dwz -m` does to several debug files at once.
+    let Some(stripped) = stripped(&[]) else {
+        return;
+    };
+    stripped.link();
     fs::copy(stripped.path("prog.debug"), stripped.path("second.debug")).unwrap();
-    let arguments = ["-m", "shared", "-M", "../shared", "prog.debug", "second.debug"];
+    let arguments = [
+        "-m",
+        "shared",
+        "-M",
+        "../shared",
+        "prog.debug",
+        "second.debug",
+    ];
     if run(stripped.folder.path(), "dwz", &arguments).is_none() {
         return;
     }
-    stripped.move_debug(&format!("debug/{}", build_id_place(&module)));
+    stripped.move_debug(".debug/prog.debug");
     stripped.check(&Options::default());
+    fs::remove_file(stripped.path("shared")).unwrap();
+    let files = DebugFiles::new();
+    let symbols = ModuleSymbols::open(&files, &module(&stripped.program), &Options::default());
+    let warnings = symbols.into_warnings();
+    assert!(
+        matches!(&warnings[..], [Warning::NoSupplement { .. }]),
+        "{warnings:?}"
+    );
 }

@@ -44,7 +44,15 @@ fn cpp_with_inlined_functions() {
 
 #[test]
 fn rust_mangled_the_old_way() {
-    check("shapes.rs", &["-g", "-O", "-Zunstable-options", "-Csymbol-mangling-version=legacy"]);
+    check(
+        "shapes.rs",
+        &[
+            "-g",
+            "-O",
+            "-Zunstable-options",
+            "-Csymbol-mangling-version=legacy",
+        ],
+    );
 }
 
 #[test]
@@ -62,11 +70,21 @@ fn packed_sections() {
 /// Frames all over `build`, which has `push` inlined.
 fn frames_in_build(program: &Path, level: Level) -> Vec<Vec<Frame>> {
     let functions = functions(program);
-    let build = functions.iter().find(|function| function.name == "build").unwrap();
+    let build = functions
+        .iter()
+        .find(|function| function.name == "build")
+        .unwrap();
     let files = DebugFiles::new();
-    let options = Options { level, ..Options::default() };
+    let options = Options {
+        level,
+        ..Options::default()
+    };
     let mut symbols = ModuleSymbols::open(&files, &module(program), &options);
-    build.range.clone().map(|address| symbols.frames(address)).collect()
+    build
+        .range
+        .clone()
+        .map(|address| symbols.frames(address))
+        .collect()
 }
 
 #[test]
@@ -77,11 +95,20 @@ fn a_lower_level_tells_less() {
     };
     let levels = [Level::Names, Level::Lines, Level::Full];
     let [names, lines, full] = levels.map(|level| frames_in_build(&program, level));
-    let named = Frame { function: "build".to_owned(), ..Frame::default() };
+    let named = Frame {
+        function: "build".to_owned(),
+        ..Frame::default()
+    };
     assert!(names.iter().all(|frames| *frames == [named.clone()]));
-    assert!(full.iter().any(|frames| frames.len() == 2 && frames[0].function == "push"));
+    assert!(
+        full.iter()
+            .any(|frames| frames.len() == 2 && frames[0].function == "push")
+    );
     for (lines, full) in lines.iter().zip(&full) {
         assert_eq!((&lines[0].function[..], lines.len()), ("build", 1));
-        assert_eq!((&lines[0].file, lines[0].line), (&full[0].file, full[0].line));
+        assert_eq!(
+            (&lines[0].file, lines[0].line),
+            (&full[0].file, full[0].line)
+        );
     }
 }

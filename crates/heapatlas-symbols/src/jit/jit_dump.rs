@@ -11,6 +11,9 @@
 //! All numbers have the byte order of the machine that wrote them. A record of lines comes before
 //! the load that it belongs to. A file name of the one byte 255 repeats the one before.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -86,13 +89,29 @@ impl<'a> Dump<'a> {
     fn read(&mut self, contents: &'a [u8]) -> Result<(), Damage> {
         let (mut at, is_big_endian) = header(contents)?;
         while at < contents.len() {
-            let cut_off = Damage { offset: at, problem: "the record is cut off; the rest was skipped" };
+            let cut_off = Damage {
+                offset: at,
+                problem: "the record is cut off; the rest was skipped",
+            };
             let rest = &contents[at..];
             let (id, size) = record_header(rest, is_big_endian).ok_or(cut_off)?;
-            let cut_off = Damage { offset: at, problem: "the record's size is wrong; the rest was skipped" };
+            let cut_off = Damage {
+                offset: at,
+                problem: "the record's size is wrong; the rest was skipped",
+            };
             let body = rest.get(RECORD_HEADER_BYTES..size).ok_or(cut_off)?;
-            let damaged = Damage { offset: at, problem: "the record ends too early; the rest was skipped" };
-            self.record(id, Fields { bytes: body, is_big_endian }).ok_or(damaged)?;
+            let damaged = Damage {
+                offset: at,
+                problem: "the record ends too early; the rest was skipped",
+            };
+            self.record(
+                id,
+                Fields {
+                    bytes: body,
+                    is_big_endian,
+                },
+            )
+            .ok_or(damaged)?;
             at += size;
         }
         Ok(())
@@ -127,7 +146,10 @@ impl<'a> Dump<'a> {
         fields.skip(24)?;
         let (start, size, index) = (fields.u64()?, fields.u64()?, fields.u64()?);
         let moved = self.rows.get(&index).map(|&row| self.codes[row].clone());
-        self.codes.extend(moved.map(|code| Code { range: start..start.saturating_add(size), ..code }));
+        self.codes.extend(moved.map(|code| Code {
+            range: start..start.saturating_add(size),
+            ..code
+        }));
         Some(())
     }
 
@@ -138,15 +160,27 @@ impl<'a> Dump<'a> {
             Some(ELF_HEADER_BYTES) => ELF_HEADER_BYTES,
             _ => 0,
         };
-        self.lines.insert(start, Lines { first, count, shift });
+        self.lines.insert(
+            start,
+            Lines {
+                first,
+                count,
+                shift,
+            },
+        );
         Some(())
     }
 }
 
 impl Code<'_> {
     fn frame(&self, address: u64) -> Frame {
-        let written_at = address.wrapping_sub(self.range.start).wrapping_add(self.written_at);
-        let (file, line) = self.lines.and_then(|lines| lines.at(written_at)).unwrap_or_default();
+        let written_at = address
+            .wrapping_sub(self.range.start)
+            .wrapping_add(self.written_at);
+        let (file, line) = self
+            .lines
+            .and_then(|lines| lines.at(written_at))
+            .unwrap_or_default();
         Frame {
             function: String::from_utf8_lossy(self.name).into_owned(),
             file: String::from_utf8_lossy(file).into_owned(),
@@ -197,24 +231,38 @@ impl<'a> Lines<'a> {
 
 /// Where the records begin, and whether numbers are big-endian.
 fn header(contents: &[u8]) -> Result<(usize, bool), Damage> {
-    let mut fields = Fields { bytes: contents, is_big_endian: true };
+    let mut fields = Fields {
+        bytes: contents,
+        is_big_endian: true,
+    };
     let is_big_endian = match fields.u32() {
         Some(MAGIC) => true,
         Some(magic) if magic.swap_bytes() == MAGIC => false,
-        _ => return Err(Damage { offset: 0, problem: "this is no jitdump: it does not begin with `JiTD`" }),
+        _ => {
+            return Err(Damage {
+                offset: 0,
+                problem: "this is no jitdump: it does not begin with `JiTD`",
+            });
+        }
     };
     fields.is_big_endian = is_big_endian;
     let _version = fields.u32();
     let size = fields.u32().map_or(0, |size| size as usize);
     match (HEADER_BYTES..=contents.len()).contains(&size) {
         true => Ok((size, is_big_endian)),
-        false => Err(Damage { offset: 8, problem: "the header's size is wrong" }),
+        false => Err(Damage {
+            offset: 8,
+            problem: "the header's size is wrong",
+        }),
     }
 }
 
 /// A record's kind and size with its header.
 fn record_header(bytes: &[u8], is_big_endian: bool) -> Option<(u32, usize)> {
-    let mut fields = Fields { bytes, is_big_endian };
+    let mut fields = Fields {
+        bytes,
+        is_big_endian,
+    };
     let (id, size) = (fields.u32()?, fields.u32()? as usize);
     fields.skip(8)?;
     Some((id, size))
@@ -230,12 +278,20 @@ struct Fields<'a> {
 impl<'a> Fields<'a> {
     fn u32(&mut self) -> Option<u32> {
         let bytes = self.array()?;
-        Some(if self.is_big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })
+        Some(if self.is_big_endian {
+            u32::from_be_bytes(bytes)
+        } else {
+            u32::from_le_bytes(bytes)
+        })
     }
 
     fn u64(&mut self) -> Option<u64> {
         let bytes = self.array()?;
-        Some(if self.is_big_endian { u64::from_be_bytes(bytes) } else { u64::from_le_bytes(bytes) })
+        Some(if self.is_big_endian {
+            u64::from_be_bytes(bytes)
+        } else {
+            u64::from_le_bytes(bytes)
+        })
     }
 
     /// Bytes up to a zero, which is skipped.
@@ -255,114 +311,5 @@ impl<'a> Fields<'a> {
         let (array, rest) = self.bytes.split_first_chunk()?;
         self.bytes = rest;
         Some(*array)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::jit::tests::names;
-
-    /// A file of records as (id, body).
-    fn dump(records: &[(u32, Vec<u8>)]) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        for field in [MAGIC, 1, 40, 62, 0, 1, 0, 0, 0, 0] {
-            bytes.extend(field.to_le_bytes());
-        }
-        for (id, body) in records {
-            let size = (RECORD_HEADER_BYTES + body.len()) as u32;
-            bytes.extend([id.to_le_bytes(), size.to_le_bytes()].concat());
-            bytes.extend(7_u64.to_le_bytes());
-            bytes.extend(body);
-        }
-        bytes
-    }
-
-    fn numbers(numbers: &[u64]) -> Vec<u8> {
-        numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
-    }
-
-    fn load(start: u64, size: u64, index: u64, name: &str) -> (u32, Vec<u8>) {
-        let mut body = numbers(&[0, start, start, size, index]);
-        body.extend(name.bytes().chain([0, 0x90, 0x90]));
-        (0, body)
-    }
-
-    fn moved(from: u64, to: u64, size: u64, index: u64) -> (u32, Vec<u8>) {
-        (1, numbers(&[0, from, from, to, size, index]))
-    }
-
-    fn lines(start: u64, entries: &[(u64, u32, &[u8])]) -> (u32, Vec<u8>) {
-        let mut body = numbers(&[start, entries.len() as u64]);
-        for (address, line, file) in entries {
-            body.extend(address.to_le_bytes());
-            body.extend([line.to_le_bytes(), [0; 4]].concat());
-            body.extend(file.iter().chain(&[0]));
-        }
-        body.resize(body.len().next_multiple_of(8), 0);
-        (2, body)
-    }
-
-    /// Checks addresses against `function file line`.
-    fn check(records: &[(u32, Vec<u8>)], expected: &[(u64, &str)]) {
-        check_bytes(&dump(records), expected, None);
-    }
-
-    fn check_bytes(bytes: &[u8], expected: &[(u64, &str)], damage: Option<usize>) {
-        let (warning, found) = names(expected, |unnamed| resolve("x.dump", bytes, unnamed));
-        let expected: Vec<_> = expected.iter().map(|(_, name)| *name).collect();
-        assert_eq!(found, expected);
-        let offset = warning.map(|warning| match warning {
-            Warning::DamagedJitFile { offset, .. } => offset,
-            other => panic!("{other}"),
-        });
-        assert_eq!(offset, damage);
-    }
-
-    #[test]
-    fn the_last_function_at_an_address_is_right() {
-        let records = [load(0x100, 0x20, 1, "old"), load(0x110, 0x20, 2, "new")];
-        let expected = [(0xff, ""), (0x100, "old  0"), (0x110, "new  0"), (0x12f, "new  0"), (0x130, "")];
-        check(&records, &expected);
-    }
-
-    #[test]
-    fn lines_belong_to_the_load_after_them() {
-        let entries = [(0x100, 3, &b"a.js"[..]), (0x108, 5, &[255]), (0x110, 9, b"b.js")];
-        let records = [lines(0x100, &entries), load(0x100, 0x20, 1, "f"), load(0x100, 4, 2, "g")];
-        check(&records, &[(0x100, "g  0"), (0x107, "f a.js 3"), (0x108, "f a.js 5"), (0x11f, "f b.js 9")]);
-    }
-
-    #[test]
-    fn a_function_takes_its_lines_along() {
-        let entries = [(0x100, 3, &b"a.js"[..]), (0x108, 5, b"a.js")];
-        let records = [lines(0x100, &entries), load(0x100, 0x20, 1, "f"), moved(0x100, 0x900, 0x20, 1)];
-        check(&records, &[(0x90f, "f a.js 5"), (0x100, "f a.js 3")]);
-    }
-
-    #[test]
-    fn lines_of_v8_are_shifted() {
-        let records = [lines(0x100, &[(0x140, 3, b"a.js"), (0x148, 4, b"a.js")]), load(0x100, 0x10, 1, "f")];
-        check(&records, &[(0x100, "f a.js 3"), (0x109, "f a.js 4")]);
-    }
-
-    #[test]
-    fn lines_outside_of_the_code_are_not_believed() {
-        let records = [lines(0x100, &[(0x100, 3, b"a.js"), (0x900, 4, b"a.js")]), load(0x100, 0x10, 1, "f")];
-        check(&records, &[(0x100, "f  0")]);
-    }
-
-    #[test]
-    fn a_damaged_file_counts_up_to_there() {
-        let whole = dump(&[load(0x100, 0x20, 1, "f"), load(0x200, 0x20, 2, "g")]);
-        let second = 40 + (whole.len() - 40) / 2;
-        check_bytes(&whole[..whole.len() - 1], &[(0x100, "f  0"), (0x200, "")], Some(second));
-        check_bytes(&whole[..second + 3], &[(0x100, "f  0")], Some(second));
-        check_bytes(&whole[..30], &[(0x100, "")], Some(8));
-        check_bytes(b"", &[(0x100, "")], Some(0));
-        check_bytes(b"perf map?", &[(0x100, "")], Some(0));
-        for length in 0..whole.len() {
-            names(&[(0x100, "")], |unnamed| resolve("x.dump", &whole[..length], unnamed));
-        }
     }
 }

@@ -74,7 +74,9 @@ mod tests {
         let mut frames = vec![Vec::new(); lookups.len()];
         let result = resolve(&mut Unnamed::new(&lookups, &mut frames));
         let text = |frame: &Frame| format!("{} {} {}", frame.function, frame.file, frame.line);
-        let found = frames.iter().map(|frames| frames.first().map_or(String::new(), text));
+        let found = frames
+            .iter()
+            .map(|frames| frames.first().map_or(String::new(), text));
         (result, found.collect())
     }
 }

@@ -13,10 +13,14 @@ pub(super) fn resolve(path: &str, contents: &str, unnamed: &mut Unnamed<'_>) -> 
     for line in contents.split('\n').rev() {
         let offset = end - line.len();
         match parse(line) {
-            Some(entry) => unnamed.name(entry.start..entry.start.saturating_add(entry.size), |_| Frame {
-                function: entry.name.to_owned(),
-                ..Frame::default()
-            }),
+            Some(entry) => {
+                unnamed.name(entry.start..entry.start.saturating_add(entry.size), |_| {
+                    Frame {
+                        function: entry.name.to_owned(),
+                        ..Frame::default()
+                    }
+                })
+            }
             None if line.is_empty() => {}
             None => damaged = Some(offset),
         }
@@ -25,7 +29,8 @@ pub(super) fn resolve(path: &str, contents: &str, unnamed: &mut Unnamed<'_>) -> 
     damaged.map(|offset| Warning::DamagedJitFile {
         path: path.to_owned(),
         offset,
-        problem: "expected a line `START SIZE NAME` with hexadecimal numbers; it was skipped".to_owned(),
+        problem: "expected a line `START SIZE NAME` with hexadecimal numbers; it was skipped"
+            .to_owned(),
     })
 }
 
@@ -58,7 +63,10 @@ mod tests {
 
     fn check(map: &str, expected: &[(u64, &str)], damage: Option<usize>) {
         let (warning, found) = names(expected, |unnamed| resolve("perf-1.map", map, unnamed));
-        let trimmed: Vec<_> = found.iter().map(|name| name.trim_end_matches("  0")).collect();
+        let trimmed: Vec<_> = found
+            .iter()
+            .map(|name| name.trim_end_matches("  0"))
+            .collect();
         let expected: Vec<_> = expected.iter().map(|(_, name)| *name).collect();
         assert_eq!(trimmed, expected);
         let offset = warning.map(|warning| match warning {
@@ -71,7 +79,17 @@ mod tests {
     #[test]
     fn the_last_function_at_an_address_is_right() {
         let map = "100 20 old\n110 20 new\n200 1 x\n";
-        check(map, &[(0x10f, "old"), (0x110, "new"), (0x12f, "new"), (0x130, ""), (0x200, "x")], None);
+        check(
+            map,
+            &[
+                (0x10f, "old"),
+                (0x110, "new"),
+                (0x12f, "new"),
+                (0x130, ""),
+                (0x200, "x"),
+            ],
+            None,
+        );
         check("0x100 0x20 with prefix", &[(0x11f, "with prefix")], None);
     }
 
@@ -83,7 +101,11 @@ mod tests {
 
     #[test]
     fn lines_that_are_none_are_skipped_and_told() {
-        check("1 1 a\nnonsense\n2 1 b\n3\n", &[(1, "a"), (2, "b"), (3, "")], Some(6));
+        check(
+            "1 1 a\nnonsense\n2 1 b\n3\n",
+            &[(1, "a"), (2, "b"), (3, "")],
+            Some(6),
+        );
         check("ffffffffffffffff ffffffffffffffff a\n", &[(1, "")], None);
         check("", &[(1, "")], None);
     }

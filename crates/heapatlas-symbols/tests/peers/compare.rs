@@ -31,7 +31,10 @@ pub fn check_module(module: &Module, options: &Options<'_>, reference: &Path) ->
     for (&address, expected) in addresses.iter().zip(&expected) {
         let found = symbols.frames(address);
         let is_same = is_same(&found, expected) || is_alias(&functions, address, &found, expected);
-        assert!(is_same, "{address:#x}\n ours {found:#?}\n peer {expected:#?}");
+        assert!(
+            is_same,
+            "{address:#x}\n ours {found:#?}\n peer {expected:#?}"
+        );
     }
     symbols.into_warnings()
 }
@@ -51,7 +54,10 @@ fn addresses(functions: &[Function]) -> Vec<u64> {
 /// Whether both say the same, but for what the peer gets wrong.
 fn is_same(found: &[Frame], expected: &[Frame]) -> bool {
     found.len() == expected.len()
-        && found.iter().zip(expected).all(|(found, expected)| is_same_place(found, expected))
+        && found
+            .iter()
+            .zip(expected)
+            .all(|(found, expected)| is_same_place(found, expected))
         && (0..found.len()).all(|at| {
             let (name, peer) = (&found[at].function, &expected[at].function);
             match expected.len() - 1 - at {
@@ -94,8 +100,12 @@ fn bare(function: &str) -> &str {
 
 /// Whether two names without lines are two symbols of the same bytes (equal functions are merged).
 fn is_alias(functions: &[Function], address: u64, found: &[Frame], expected: &[Frame]) -> bool {
-    let names = functions.iter().filter(|function| function.range.contains(&address));
+    let names = functions
+        .iter()
+        .filter(|function| function.range.contains(&address));
     let names: Vec<_> = names.map(|function| &function.name).collect();
     let is_known = |frames: &[Frame]| frames.len() == 1 && names.contains(&&frames[0].function);
-    found.iter().chain(expected).all(|frame| frame.line == 0) && is_known(found) && is_known(expected)
+    found.iter().chain(expected).all(|frame| frame.line == 0)
+        && is_known(found)
+        && is_known(expected)
 }

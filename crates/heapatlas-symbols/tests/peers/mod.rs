@@ -1,5 +1,6 @@
 //! Compilers, and the address look-up of binutils as the peer.
 #![allow(dead_code)] // Each test binary uses a part.
+#![allow(clippy::print_stdout)]
 
 pub mod compare;
 pub mod profiles;
@@ -19,7 +20,10 @@ use heapatlas_symbols::demangle;
 pub fn run(folder: &Path, tool: &str, arguments: &[&str]) -> Option<String> {
     let mut command = Command::new(tool);
     // The older mangling of Rust is an unstable option by now.
-    command.args(arguments).current_dir(folder).env("RUSTC_BOOTSTRAP", "1");
+    command
+        .args(arguments)
+        .current_dir(folder)
+        .env("RUSTC_BOOTSTRAP", "1");
     let output = command.output();
     let Ok(output) = output else {
         let is_required = env::var_os("HEAPATLAS_REQUIRE_PEERS").is_some_and(|value| value == "1");
@@ -127,7 +131,13 @@ fn parse(output: &str) -> Vec<Vec<Frame>> {
         let place = lines.next().unwrap();
         let place = place.split(" (discriminator").next().unwrap();
         let (file, number) = place.rsplit_once(':').unwrap();
-        let known = |text: &str| if text == "??" { String::new() } else { text.to_owned() };
+        let known = |text: &str| {
+            if text == "??" {
+                String::new()
+            } else {
+                text.to_owned()
+            }
+        };
         found.last_mut().unwrap().push(Frame {
             function: demangle(&known(line)),
             file: known(file),
