@@ -9,8 +9,8 @@ use std::marker::PhantomData;
 /// demangling one costs as much as looking up an address.
 #[derive(Default)]
 pub(crate) struct Names<'a> {
-    /// By where the symbol stands and its length: linkers merge equal strings, and to hash a
-    /// C++ name takes longer than to look it up.
+    /// By where the symbol stands and its length. That finds nearly as many as the text would,
+    /// since linkers merge equal strings, and C++ names take long to hash.
     known: HashMap<(usize, usize), String>,
     borrowed: PhantomData<&'a [u8]>,
 }

@@ -30,11 +30,6 @@ fn check(folder: &Path, symbols: &str, file: &str, most_per_mille: usize) {
         .filter(|(name, peer)| demangle(name) != *peer)
         .collect();
     let rate = different.len() * 1000 / functions.len();
-    println!(
-        "{} of {} differ in {file}",
-        different.len(),
-        functions.len()
-    );
     assert!(rate <= most_per_mille, "{different:#?}");
 }
 
