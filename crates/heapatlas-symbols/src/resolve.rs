@@ -11,8 +11,9 @@ use crate::{DebugFiles, ModuleSymbols, Options, Warning, jit};
 /// Looks up every location of the profile and fills [`AllocationProfile::frames`]. A location of
 /// which nothing is known gets no frame.
 ///
-/// Takes some milliseconds for each module and a microsecond or two for each location; memory is
-/// that of one module's debug information at a time.
+/// Costs some milliseconds for each module, then 60 microseconds for each of a few thousand locations
+/// and 10 to 30 for each of many, since a unit of debug information is read when the first address in
+/// it comes up. Memory is that of one module's debug information at a time.
 pub fn resolve(profile: &mut AllocationProfile, options: &Options<'_>) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let mut frames = vec![Vec::new(); profile.locations.len()];
