@@ -24,7 +24,7 @@ use heapatlas_model::{Frame, Module};
 use crate::build_id::Hex;
 use crate::elf::ElfFile;
 use crate::locate::Located;
-use crate::resolve::Lookup;
+use crate::resolve::{Lookup, spread};
 use crate::{Options, Warning};
 
 const MAGIC: &[u8; 8] = b"HASYMS\x01\0";
@@ -56,26 +56,24 @@ impl Cache {
         }
     }
 
-    /// Fills in the frames of all addresses; none, and `false`, unless all are known.
-    pub(crate) fn fill(&self, lookups: &[Lookup], frames: &mut [Vec<Frame>]) -> bool {
-        let Some(bytes) = self.path.as_ref().and_then(|path| fs::read(path).ok()) else {
-            return false;
-        };
-        let Some(known) = self.decode(&bytes) else {
-            return false;
-        };
-        let is_known = lookups
-            .iter()
-            .all(|lookup| known.contains_key(&lookup.address));
-        if is_known {
-            for lookup in lookups {
-                frames[lookup.location].clone_from(&known[&lookup.address]);
+    /// Fills in the frames of addresses that are known, and gives those that are not.
+    pub(crate) fn fill(&self, lookups: &[Lookup], frames: &mut [Vec<Frame>]) -> Vec<Lookup> {
+        let kept = self.path.as_ref().and_then(|path| fs::read(path).ok());
+        let mut known = kept
+            .and_then(|bytes| self.decode(&bytes))
+            .unwrap_or_default();
+        let mut unknown = Vec::new();
+        for same in lookups.chunk_by(|a, b| a.address == b.address) {
+            match known.remove(&same[0].address) {
+                Some(found) => spread(found, same, frames),
+                None => unknown.extend(same),
             }
         }
-        is_known
+        unknown
     }
 
-    /// Keeps the frames of these addresses, instead of what was kept before.
+    /// Keeps the frames of these addresses, and of no others that were kept before: the next
+    /// summary is likely to be of the same recording.
     pub(crate) fn save(&self, lookups: &[Lookup], frames: &[Vec<Frame>]) -> Option<Warning> {
         let path = self.path.as_ref()?;
         let written = write_file(path, &self.encode(lookups, frames));

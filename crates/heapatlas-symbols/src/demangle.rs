@@ -1,19 +1,24 @@
 //! Readable names from the ones in symbol tables and debug information.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
+use std::marker::PhantomData;
 
 /// Names that were demangled already. The same few functions are inlined everywhere, and
 /// demangling one costs as much as looking up an address.
 #[derive(Default)]
 pub(crate) struct Names<'a> {
-    known: HashMap<&'a [u8], String>,
+    /// By where the symbol stands and its length. That finds nearly as many as the text would,
+    /// since linkers merge equal strings, and C++ names take long to hash.
+    known: HashMap<(usize, usize), String>,
+    borrowed: PhantomData<&'a [u8]>,
 }
 
 impl<'a> Names<'a> {
     /// The readable form of a symbol.
     pub(crate) fn get(&mut self, symbol: &'a [u8]) -> String {
-        let known = self.known.entry(symbol);
+        let known = self.known.entry((symbol.as_ptr().addr(), symbol.len()));
         known.or_insert_with(|| demangle_bytes(symbol)).clone()
     }
 }
@@ -65,8 +70,100 @@ fn cpp(symbol: &str) -> Option<String> {
     if !symbol.starts_with("_Z") {
         return None;
     }
-    let name = cpp_demangle::Symbol::new(symbol).ok()?;
-    bounded(|text| name.structured_demangle(text, &cpp_demangle::DemangleOptions::default()))
+    let symbol = with_return_type(symbol);
+    let name = cpp_demangle::Symbol::new(&*symbol).ok()?;
+    let options = cpp_demangle::DemangleOptions::default();
+    let text = bounded(|text| name.structured_demangle(text, &options))?;
+    Some(without_empty_packs(plain_literals(&text)))
+}
+
+/// Gives a constructor template the return type that other templates have. `cpp_demangle` takes
+/// the first parameter for one, and drops it.
+fn with_return_type(symbol: &str) -> Cow<'_, str> {
+    let constructor = ["C1I", "C2I"].iter().find_map(|mark| symbol.find(mark));
+    let split = constructor.and_then(|start| split_at_parameters(symbol, start));
+    match split {
+        Some((name, parameters)) => format!("{name}v{parameters}").into(),
+        None => symbol.into(),
+    }
+}
+
+/// The mangled name of a constructor template, and its parameters. The name ends where what comes
+/// before, at least up to `start`, can stand alone.
+fn split_at_parameters(symbol: &str, start: usize) -> Option<(&str, &str)> {
+    let ends = symbol.bytes().enumerate().skip(start);
+    let ends = ends.filter(|&(_, byte)| byte == b'E').map(|(at, _)| at + 1);
+    let names = ends.map(|end| symbol.split_at(end));
+    let mut names = names.filter(|(name, _)| cpp_demangle::Symbol::new(name).is_ok());
+    let (name, parameters) = names.next()?;
+    let returns_nothing = format!("{name}vv");
+    let text = cpp_demangle::Symbol::new(&returns_nothing).ok()?.demangle();
+    let is_wanted = is_constructor_template(text.ok()?.strip_suffix("()")?);
+    (is_wanted && !parameters.is_empty()).then_some((name, parameters))
+}
+
+/// Whether a name is like `A<int>::A<long>`.
+fn is_constructor_template(name: &str) -> bool {
+    let constructor = without_arguments(name).and_then(|name| name.rsplit_once("::"));
+    constructor.is_some_and(|(class, function)| {
+        let class = without_arguments(class).unwrap_or(class);
+        class.rsplit("::").next() == Some(function)
+    })
+}
+
+/// A name less its template arguments, if it ends with such.
+fn without_arguments(name: &str) -> Option<&str> {
+    let mut depth = 0_usize;
+    let start = name.bytes().rposition(|byte| {
+        match byte {
+            b'>' => depth += 1,
+            b'<' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth == 0
+    });
+    start
+        .filter(|_| name.ends_with('>'))
+        .map(|start| &name[..start])
+}
+
+/// Writes literals as in source, `4ul`, where `cpp_demangle` has a cast, `(unsigned long)4`.
+fn plain_literals(text: &str) -> String {
+    let casts = [
+        ("(unsigned long)", "ul"),
+        ("(unsigned int)", "u"),
+        ("(long)", "l"),
+    ];
+    let mut plain = text.to_owned();
+    for (cast, suffix) in casts.into_iter().filter(|(cast, _)| text.contains(cast)) {
+        let mut parts = plain.split(cast);
+        let mut written = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let digits = part
+                .trim_start_matches('-')
+                .trim_start_matches(|c: char| c.is_ascii_digit());
+            let (number, rest) = part.split_at(part.len() - digits.len());
+            match number.is_empty() {
+                true => written.extend([cast, part]),
+                false => written.extend([number, suffix, rest]),
+            }
+        }
+        plain = written;
+    }
+    plain
+}
+
+/// Takes out what `cpp_demangle` leaves for empty argument packs: commas and references to nothing.
+fn without_empty_packs(mut text: String) -> String {
+    for (remains, plain) in [(", >", ">"), (", &&)", ")")] {
+        while text.contains(remains) {
+            text = text.replace(remains, plain);
+        }
+    }
+    match text.strip_suffix("(&&)") {
+        Some(name) => format!("{name}()"),
+        None => text,
+    }
 }
 
 /// The longest name that is written out. Each substitution in a mangled name can double what came
@@ -124,6 +221,15 @@ mod tests {
             "std::vector<int, std::allocator<int> >::push_back(int const&)",
         );
         check("_Z3foov.constprop.0", "foo() [clone .constprop.0]");
+        check("_Z3fooILm4ELln3EEvv", "void foo<4ul, -3l>()");
+    }
+
+    #[test]
+    fn constructor_templates_keep_their_first_parameter() {
+        check("_ZN1AIiEC2IlEEPKcT_", "A<int>::A<long>(char const*, long)");
+        check("_ZN1b1AC1IlEET_", "b::A::A<long>(long)");
+        check("_ZN5C1Ifs3fooEv", "C1Ifs::foo()");
+        check("_ZN5C1IfsIiE3fooIlEEiT_", "int C1Ifs<int>::foo<long>(long)");
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl<'a> ElfFile<'a> {
 
     /// Whether functions and lines can be read from it.
     pub(crate) fn has_debug_info(&self) -> bool {
-        let info = self.object.section_by_name(".debug_info");
+        let info = self.find_section(".debug_info");
         info.is_some_and(|section| section.size() > 0)
     }
 
@@ -46,7 +46,7 @@ impl<'a> ElfFile<'a> {
     /// # Errors
     /// In words, when the section lies outside of the file or cannot be unpacked.
     pub(crate) fn section(&self, files: &'a DebugFiles, name: &str) -> Result<&'a [u8], String> {
-        let Some(section) = self.object.section_by_name(name) else {
+        let Some(section) = self.find_section(name) else {
             return Ok(&[]);
         };
         let packed = section.compressed_data();
@@ -57,6 +57,16 @@ impl<'a> ElfFile<'a> {
                 .map(|bytes| files.keep(bytes))
                 .map_err(|problem| format!("section {name}: {problem}")),
         }
+    }
+
+    /// A section by its name, or by the one that it had when it was packed the older way
+    /// (`.zdebug_info`).
+    fn find_section(&self, name: &str) -> Option<object::Section<'a, '_>> {
+        let packed = || {
+            let rest = name.strip_prefix(".debug_")?;
+            self.object.section_by_name(&format!(".zdebug_{rest}"))
+        };
+        self.object.section_by_name(name).or_else(packed)
     }
 }
 

@@ -11,8 +11,9 @@ use crate::{DebugFiles, ModuleSymbols, Options, Warning, jit};
 /// Looks up every location of the profile and fills [`AllocationProfile::frames`]. A location of
 /// which nothing is known gets no frame.
 ///
-/// Takes some milliseconds for each module and a microsecond or two for each location; memory is
-/// that of one module's debug information at a time.
+/// Costs some milliseconds for each module, then 60 microseconds for each of a few thousand locations
+/// and 10 to 30 for each of many, since a unit of debug information is read when the first address in
+/// it comes up. Memory is that of one module's debug information at a time.
 pub fn resolve(profile: &mut AllocationProfile, options: &Options<'_>) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let mut frames = vec![Vec::new(); profile.locations.len()];
@@ -32,6 +33,7 @@ pub fn resolve(profile: &mut AllocationProfile, options: &Options<'_>) -> Vec<Wa
 }
 
 /// An address that is wanted.
+#[derive(Clone, Copy)]
 pub(crate) struct Lookup {
     /// Row of the first module with this file.
     module: Option<usize>,
@@ -101,9 +103,12 @@ fn resolve_module(
     let files = DebugFiles::new();
     let located = locate(&files, module, options);
     let cache = Cache::open(&located, module, options);
-    if !cache.fill(lookups, frames) {
+    let unknown = cache.fill(lookups, frames);
+    if !unknown.is_empty() {
         let mut symbols = ModuleSymbols::from_located(&files, located, options);
-        look_up(&mut symbols, lookups, frames);
+        for same in unknown.chunk_by(|a, b| a.address == b.address) {
+            spread(symbols.frames(same[0].address), same, frames);
+        }
         let found = symbols.into_warnings();
         if found.is_empty() {
             warnings.extend(cache.save(lookups, frames));
@@ -121,11 +126,12 @@ fn without_file(path: &str) -> Option<&str> {
     }
 }
 
-fn look_up(symbols: &mut ModuleSymbols<'_>, lookups: &[Lookup], frames: &mut [Vec<Frame>]) {
-    for lookups in lookups.chunk_by(|a, b| a.address == b.address) {
-        let found = symbols.frames(lookups[0].address);
-        for lookup in lookups {
+/// Gives the frames at an address to all its locations.
+pub(crate) fn spread(found: Vec<Frame>, lookups: &[Lookup], frames: &mut [Vec<Frame>]) {
+    if let Some((first, others)) = lookups.split_first() {
+        for lookup in others {
             frames[lookup.location].clone_from(&found);
         }
+        frames[first.location] = found;
     }
 }

@@ -40,7 +40,7 @@ impl<'a> SplitFiles<'a> {
         &self,
         wanted: &SplitDwarfLoad<Reader<'a>>,
     ) -> Option<Arc<Dwarf<Reader<'a>>>> {
-        let found = self.from_package(wanted).or_else(|| self.from_file(wanted));
+        let found = self.packed(wanted).or_else(|| self.single(wanted));
         if found.is_none() {
             self.missing.borrow_mut().push(relative_path(wanted));
         }
@@ -55,12 +55,12 @@ impl<'a> SplitFiles<'a> {
         Some(Warning::NoSplitFiles { first, count })
     }
 
-    fn from_package(&self, wanted: &SplitDwarfLoad<Reader<'a>>) -> Option<Dwarf<Reader<'a>>> {
+    fn packed(&self, wanted: &SplitDwarfLoad<Reader<'a>>) -> Option<Dwarf<Reader<'a>>> {
         let package = self.package.as_ref()?;
         package.find_cu(wanted.dwo_id, &wanted.parent).ok()?
     }
 
-    fn from_file(&self, wanted: &SplitDwarfLoad<Reader<'a>>) -> Option<Dwarf<Reader<'a>>> {
+    fn single(&self, wanted: &SplitDwarfLoad<Reader<'a>>) -> Option<Dwarf<Reader<'a>>> {
         self.places(wanted)
             .into_iter()
             .filter_map(|path| ElfFile::open(self.files, &path).ok())

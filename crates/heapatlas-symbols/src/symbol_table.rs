@@ -76,7 +76,7 @@ fn functions<'a, 'file>(
     functions.collect()
 }
 
-/// The sections that hold code, and where each ends. A separate debug file has their headers, too.
+/// The sections that hold code, by index, and where each ends. A separate debug file has their headers, too.
 fn code_sections(object: &object::File<'_>) -> Vec<(SectionIndex, u64)> {
     let sections = object.sections().filter(|section| match section.flags() {
         SectionFlags::Elf { sh_flags, .. } => sh_flags.contains(SHF_EXECINSTR),
@@ -94,7 +94,8 @@ fn function<'a>(
 ) -> Option<Symbol<'a>> {
     let kinds = [SymbolKind::Text, SymbolKind::Label, SymbolKind::Unknown];
     let section = symbol.section_index()?;
-    let (_, limit) = code.iter().find(|(index, _)| *index == section)?;
+    let row = code.binary_search_by_key(&section.0, |(index, _)| index.0);
+    let (_, limit) = code.get(row.ok()?)?;
     let name = symbol.name_bytes().ok()?;
     (kinds.contains(&symbol.kind()) && !name.is_empty()).then(|| Symbol {
         start: symbol.address(),

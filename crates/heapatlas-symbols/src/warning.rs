@@ -1,5 +1,6 @@
 //! What keeps some names from being found.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use thiserror::Error;
@@ -62,7 +63,10 @@ pub enum Warning {
         count: usize,
     },
     /// Debug information that cannot be understood.
-    #[error("debug information of `{path}` is damaged ({problem}): {addresses} addresses have no lines", path = path.display())]
+    #[error(
+        "debug information of `{path}` is damaged: {problem}{cost}",
+        path = path.display(), cost = Cost(*addresses)
+    )]
     DamagedDebugInfo {
         /// The file.
         path: PathBuf,
@@ -89,4 +93,17 @@ pub enum Warning {
         /// What the system says.
         problem: String,
     },
+}
+
+/// What damage costs, as the end of a sentence.
+struct Cost(usize);
+
+impl fmt::Display for Cost {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            1 => formatter.write_str("; 1 address has no line"),
+            addresses => write!(formatter, "; {addresses} addresses have no line"),
+        }
+    }
 }

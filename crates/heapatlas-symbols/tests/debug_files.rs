@@ -281,8 +281,7 @@ fn information_that_files_share() {
     let Some(stripped) = stripped(&[]) else {
         return;
     };
-    let module = module(&stripped.program);
-    // What `dwz -m` does to several debug files at once.
+    stripped.link();
     fs::copy(stripped.path("prog.debug"), stripped.path("second.debug")).unwrap();
     let arguments = [
         "-m",
@@ -295,6 +294,14 @@ fn information_that_files_share() {
     if run(stripped.folder.path(), "dwz", &arguments).is_none() {
         return;
     }
-    stripped.move_debug(&format!("debug/{}", build_id_place(&module)));
+    stripped.move_debug(".debug/prog.debug");
     stripped.check(&Options::default());
+    fs::remove_file(stripped.path("shared")).unwrap();
+    let files = DebugFiles::new();
+    let symbols = ModuleSymbols::open(&files, &module(&stripped.program), &Options::default());
+    let warnings = symbols.into_warnings();
+    assert!(
+        matches!(&warnings[..], [Warning::NoSupplement { .. }]),
+        "{warnings:?}"
+    );
 }

@@ -80,7 +80,7 @@ fn functions_of_a_jitdump() {
 /// The address in the record of the last function whose name has some text in it: `code_addr` is
 /// 24 bytes before the name, which begins with `JS:`.
 fn start_of_last(dump: &[u8], text: &[u8]) -> u64 {
-    let names = dump
+    let mut names = dump
         .windows(3)
         .enumerate()
         .filter(|(_, bytes)| bytes == b"JS:");
@@ -92,6 +92,6 @@ fn start_of_last(dump: &[u8], text: &[u8]) -> u64 {
             .windows(text.len())
             .any(|part| part == text)
     };
-    let (at, _) = names.filter(|&(at, _)| has_text(at)).last().unwrap();
+    let (at, _) = names.rfind(|&(at, _)| has_text(at)).unwrap();
     u64::from_le_bytes(dump[at - 24..at - 16].try_into().unwrap())
 }

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use heapatlas_model::Frame;
 use heapatlas_symbols::{DebugFiles, Level, ModuleSymbols, Options};
-use peers::compare::check_program;
-use peers::{compile, functions, module};
+use peers::compare::{check_module, check_program};
+use peers::{compile, functions, module, run};
 
 fn check(source: &str, flags: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
@@ -62,9 +62,16 @@ fn rust_mangled_the_new_way() {
 
 #[test]
 fn packed_sections() {
-    check("shapes.c", &["-g", "-O2", "-gz=zlib"]);
-    check("shapes.cpp", &["-g", "-O2", "-gz=zlib"]);
-    check("shapes.c", &["-g", "-O2", "-gz=zlib-gnu"]);
+    for packing in ["zlib-gabi", "zlib-gnu", "zstd"] {
+        let folder = tempfile::tempdir().unwrap();
+        let Some(program) = compile(folder.path(), "shapes.cpp", &["-g", "-O2"]) else {
+            return;
+        };
+        let flag = format!("--compress-debug-sections={packing}");
+        run(folder.path(), "objcopy", &[&flag, "prog", "packed"]);
+        let packed = module(&folder.path().join("packed"));
+        assert_eq!(check_module(&packed, &Options::default(), &program), []);
+    }
 }
 
 /// Frames all over `build`, which has `push` inlined.

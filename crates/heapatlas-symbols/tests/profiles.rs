@@ -141,6 +141,35 @@ fn results_are_kept_until_the_files_change() {
     }
 }
 
+#[test]
+fn what_is_not_kept_yet_is_looked_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(program) = compile(folder.path(), "shapes.c", &["-g", "-O2"]) else {
+        return;
+    };
+    let options = Options {
+        cache: Some(folder.path().join("cache")),
+        ..Options::default()
+    };
+    let (build, main) = (start_of(&program, "build"), start_of(&program, "main"));
+    for addresses in [&[build][..], &[main, build, main], &[main]] {
+        let locations: Vec<_> = addresses
+            .iter()
+            .map(|&address| (address, Some(0)))
+            .collect();
+        let mut profile = profile(vec![module(&program)], &locations);
+        assert_eq!(resolve(&mut profile, &options), []);
+        let expected = addresses
+            .iter()
+            .map(|&address| if address == main { "main" } else { "build" });
+        let found = profile
+            .frames
+            .iter()
+            .map(|frames| &frames.last().unwrap().function[..]);
+        assert!(found.eq(expected));
+    }
+}
+
 fn kept_file(cache: &Path) -> std::path::PathBuf {
     let mut modules = fs::read_dir(cache.join("symbols")).unwrap();
     modules.next().unwrap().unwrap().path().join("frames")

@@ -7,6 +7,7 @@ pub mod profiles;
 use std::env;
 use std::fmt::Write as _;
 use std::fs;
+use std::io;
 use std::io::Write as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -27,7 +28,9 @@ pub fn run(folder: &Path, tool: &str, arguments: &[&str]) -> Option<String> {
     let Ok(output) = output else {
         let is_required = env::var_os("HEAPATLAS_REQUIRE_PEERS").is_some_and(|value| value == "1");
         assert!(!is_required, "`{tool}` is missing");
-        println!("SKIPPED: `{tool}` is missing");
+        // Not `eprintln!`, which the test runner keeps to itself.
+        let note = format!("SKIPPED, a peer is missing: `{tool}`\n");
+        io::stderr().write_all(note.as_bytes()).unwrap();
         return None;
     };
     let problem = String::from_utf8_lossy(&output.stderr);
