@@ -46,8 +46,8 @@ pub use graph_builder::{GraphBuilder, edge_type_name, node_type_name};
 pub use ids::{EdgeId, LocationId, ModuleId, NodeId, StackId, StringId, TraceId};
 pub use kinds::{EdgeKind, EdgeType, NodeKind, NodeType};
 pub use profile::{
-    AllocationProfile, Amount, CodeLocation, Frame, Module, ProfileFormat, StackFigures, StackTable,
-    ThreadFigures, TimelinePoint,
+    AllocationProfile, Amount, CodeLocation, Frame, Module, ProfileFormat, StackFigures,
+    StackTable, ThreadFigures, TimelinePoint,
 };
 pub use strings::{ByteSource, StringEncoding, StringTable, decode_json};
 pub use traces::{AllocationTraces, Location, Sample, TraceFunction, TraceNode};

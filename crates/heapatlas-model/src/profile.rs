@@ -258,7 +258,10 @@ mod tests {
         let lost = stacks.push(StackTable::CUT_OFF, LocationId(9));
         let walked: Vec<_> = stacks.walk(inner).collect();
         assert_eq!(walked, [LocationId(3), LocationId(7)]);
-        assert_eq!((stacks.is_cut_off(inner), stacks.is_cut_off(lost)), (false, true));
+        assert_eq!(
+            (stacks.is_cut_off(inner), stacks.is_cut_off(lost)),
+            (false, true)
+        );
         assert_eq!(stacks.walk(StackTable::EMPTY).count(), 0);
     }
 }

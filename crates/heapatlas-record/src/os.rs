@@ -11,14 +11,7 @@ use core::ptr::NonNull;
 pub fn map_pages(bytes: usize) -> Option<NonNull<u8>> {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-    let arguments = [
-        0,
-        bytes,
-        protection as usize,
-        flags as usize,
-        usize::MAX,
-        0,
-    ];
+    let arguments = [0, bytes, protection as usize, flags as usize, usize::MAX, 0];
     // SAFETY: a new anonymous mapping at an address of the kernel's choice touches no memory in use.
     let result = unsafe { system_call(libc::SYS_mmap, arguments) };
     if is_error(result) {

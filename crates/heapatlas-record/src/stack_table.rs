@@ -152,7 +152,6 @@ impl StackTable {
         // SAFETY: as in `slot`.
         unsafe { self.slots.add(index).as_mut() }
     }
-
 }
 
 impl Drop for StackTable {

@@ -23,11 +23,7 @@ pub enum Value {
 const DEPTH: usize = 4;
 
 /// The value of an expression for the instruction at `address`. None when it is more involved.
-pub fn evaluate(
-    expression: Expression<Reader>,
-    encoding: Encoding,
-    address: u64,
-) -> Option<Value> {
+pub fn evaluate(expression: Expression<Reader>, encoding: Encoding, address: u64) -> Option<Value> {
     let mut stack = Stack {
         values: [Value::Constant(0); DEPTH],
         length: 0,

@@ -69,9 +69,8 @@ impl Remembered {
         }
         let is_changed = |word: &Word| -> bool {
             // SAFETY: the word was read on this thread's own stack, which stays mapped.
-            let value = unsafe {
-                ptr::with_exposed_provenance::<u64>(word.slot as usize).read_volatile()
-            };
+            let value =
+                unsafe { ptr::with_exposed_provenance::<u64>(word.slot as usize).read_volatile() };
             value != word.value
         };
         let first_change = if is_own {
@@ -165,8 +164,11 @@ impl Remembered {
             self.push_decisive(step.rbp_slot, caller.rbp);
         }
         if step.cfa_slot != 0 {
-            let value = memory.word(step.cfa_slot)?;
-            self.push_decisive(step.cfa_slot, value);
+            // Out of reach when a signal frame further out led to another stack.
+            match memory.word(step.cfa_slot) {
+                Some(value) => self.push_decisive(step.cfa_slot, value),
+                None => self.is_reusable = false,
+            }
         }
         let is_rbp_needed = step.uses_rbp || passes_rbp_on;
         let mark = Mark {
@@ -209,7 +211,15 @@ impl Remembered {
         }
         let node = table.intern(caller.node, word.value, sink)?;
         let depth = caller.depth + 1;
-        self.push_frame(word.slot, word.value, Mark { node, depth, ..mark });
+        self.push_frame(
+            word.slot,
+            word.value,
+            Mark {
+                node,
+                depth,
+                ..mark
+            },
+        );
         Some(())
     }
 

@@ -48,10 +48,7 @@ pub struct Walker {
 
 impl Walker {
     /// A walker with that room.
-    pub fn new(
-        steps: &'static mut [Step; MAX_FRAMES],
-        workspace: &'static mut Workspace,
-    ) -> Self {
+    pub fn new(steps: &'static mut [Step; MAX_FRAMES], workspace: &'static mut Workspace) -> Self {
         Self {
             steps,
             length: 0,
@@ -206,7 +203,8 @@ impl Position {
             }
             Cfa::AtRsp => self.caller_at_word(rule, self.sp, step, memory),
             Cfa::Signal => self.interrupted(step, memory),
-            Cfa::FramePointer if self.rbp == 0 => Err(End::Complete),
+            // The dynamic linker clears it to say that nobody called the constructors.
+            Cfa::FramePointer | Cfa::Silent if self.rbp == 0 => Err(End::Complete),
             Cfa::FramePointer => {
                 step.uses_rbp = true;
                 let rule = Rule::frame_pointer();
@@ -214,7 +212,7 @@ impl Position {
                 self.caller_by(rule, cfa, step, memory)
             }
             Cfa::End => Err(End::Complete),
-            Cfa::Unsupported => Err(End::CutOff),
+            Cfa::Silent | Cfa::Unsupported => Err(End::CutOff),
         }
     }
 

@@ -1,4 +1,5 @@
 //! The unwinder in a real process: every capture against a full walk and against glibc's own.
 
+mod c_calls;
 mod calls;
 mod probe;
