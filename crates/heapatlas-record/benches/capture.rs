@@ -2,6 +2,8 @@
 //!
 //! "remembered" is what a recorder does; "full walk" is the same without remembered frames.
 
+#![allow(clippy::print_stdout, reason = "a benchmark prints")]
+
 use std::arch::naked_asm;
 use std::cell::UnsafeCell;
 use std::hint::black_box;

@@ -17,6 +17,8 @@
 //! Nothing here allocates, locks, or reads memory that might not be there (`memory`).
 
 mod cfi;
+#[cfg(test)]
+mod cfi_test;
 mod expression;
 mod memory;
 mod modules;
