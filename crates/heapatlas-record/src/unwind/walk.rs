@@ -57,6 +57,7 @@ impl Walker {
     }
 
     /// The frames of the last walk, innermost first; not the one that it met.
+    #[inline]
     pub fn steps(&self) -> &[Step] {
         &self.steps[..self.length]
     }
