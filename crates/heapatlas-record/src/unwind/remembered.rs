@@ -30,6 +30,17 @@ pub struct Mark {
     pub depth: u32,
 }
 
+/// What lies below the outermost frame that is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StackEnd {
+    /// Nothing: it is the entry of the process or thread.
+    Complete,
+    /// Frames to which no walk found the way.
+    CutOff,
+    /// Frames that there was no room for.
+    TooDeep,
+}
+
 /// The words and their marks.
 pub struct Remembered {
     words: &'static mut [Word; MAX_ENTRIES],
@@ -37,7 +48,7 @@ pub struct Remembered {
     length: usize,
     is_reusable: bool,
     is_own: bool,
-    is_cut_off: bool,
+    end: StackEnd,
     /// The mark of the innermost frame, or of the empty stack.
     innermost: Mark,
 }
@@ -54,8 +65,8 @@ impl Remembered {
             length: 0,
             is_reusable: false,
             is_own: false,
-            is_cut_off: false,
-            innermost: Mark::of_empty_stack(false),
+            end: StackEnd::Complete,
+            innermost: Mark::of_empty_stack(StackEnd::Complete),
         }
     }
 
@@ -90,12 +101,12 @@ impl Remembered {
 
     /// Begins anew with an empty stack.
     #[inline]
-    pub fn clear(&mut self, is_own: bool, is_cut_off: bool) {
+    pub fn clear(&mut self, is_own: bool, end: StackEnd) {
         self.length = 0;
         self.is_reusable = true;
         self.is_own = is_own;
-        self.is_cut_off = is_cut_off;
-        self.innermost = Mark::of_empty_stack(is_cut_off);
+        self.end = end;
+        self.innermost = Mark::of_empty_stack(end);
     }
 
     /// Keeps what is remembered for comparison only.
@@ -111,10 +122,18 @@ impl Remembered {
         self.innermost = self.marks[length - 1];
     }
 
-    /// Whether the walk did not reach the end of the stack.
+    /// How the stack ends.
     #[inline]
-    pub fn is_cut_off(&self) -> bool {
-        self.is_cut_off
+    pub fn end(&self) -> StackEnd {
+        self.end
+    }
+
+    /// Whether so few frames are left of a stack that was too deep that a walk would find more:
+    /// `length` words and `steps` new frames.
+    #[inline]
+    pub fn is_worn(&self, length: usize, steps: usize) -> bool {
+        self.end == StackEnd::TooDeep
+            && self.marks[length - 1].depth as usize + steps < MAX_FRAMES / 2
     }
 
     /// The number of frames.
@@ -178,7 +197,7 @@ impl Remembered {
     pub fn shorten(&mut self, table: &mut StackTable, sink: &mut impl NodeSink) -> Option<()> {
         let kept_from = self.depth().saturating_sub(MAX_FRAMES / 2);
         let length = self.length;
-        self.clear(self.is_own, true);
+        self.clear(self.is_own, StackEnd::TooDeep);
         for index in 0..length {
             let (word, mark) = (self.words[index], self.marks[index]);
             if mark.depth as usize > kept_from {
@@ -265,10 +284,13 @@ impl Word {
 }
 
 impl Mark {
-    fn of_empty_stack(is_cut_off: bool) -> Self {
+    fn of_empty_stack(end: StackEnd) -> Self {
         Self {
             rbp: 0,
-            node: if is_cut_off { CUT_OFF } else { EMPTY },
+            node: match end {
+                StackEnd::Complete => EMPTY,
+                StackEnd::CutOff | StackEnd::TooDeep => CUT_OFF,
+            },
             depth: 0,
         }
     }

@@ -37,6 +37,8 @@ pub enum End {
     Complete,
     /// There was no way on.
     CutOff,
+    /// There was no room for more frames.
+    TooDeep,
 }
 
 /// Room for a walk's frames, and for the evaluation of unwind tables.
@@ -79,7 +81,7 @@ impl Walker {
                 return End::Met(valid);
             }
             let Some(step) = self.steps.get_mut(self.length) else {
-                return End::CutOff;
+                return End::TooDeep;
             };
             self.length += 1;
             *step = at.step();

@@ -2,4 +2,5 @@
 
 mod c_calls;
 mod calls;
+mod limits;
 mod probe;
