@@ -149,3 +149,19 @@ fn this_program() {
     let path = fs::read_link("/proc/self/exe").expect("there is /proc");
     check(path.to_str().expect("plain path"));
 }
+
+/// An older C library has only the second way.
+#[test]
+fn both_ways_to_a_module() {
+    modules::prepare();
+    let code = [libc::malloc as *const () as u64, check as *const () as u64];
+    for address in code {
+        let quick = modules::find(address).expect("code of a module");
+        let slow = modules::find_by_headers(address).expect("code of a module");
+        assert_eq!(quick.eh_frame_hdr, slow.eh_frame_hdr);
+        assert!(slow.end <= quick.end && slow.end > quick.eh_frame_hdr);
+    }
+    let on_stack = &raw const code as u64;
+    assert!(modules::find(on_stack).is_none());
+    assert!(modules::find_by_headers(on_stack).is_none());
+}

@@ -197,7 +197,8 @@ impl ThreadStacks {
     fn add_steps(&mut self, sink: &mut impl NodeSink) -> Option<()> {
         let steps = self.walker.steps();
         if self.remembered.depth() + steps.len() > MAX_FRAMES {
-            self.remembered.shorten(&mut self.table, sink)?;
+            let kept = (MAX_FRAMES / 2).min(MAX_FRAMES - steps.len());
+            self.remembered.shorten(kept, &mut self.table, sink)?;
         }
         for step in steps.iter().rev() {
             self.remembered
@@ -208,7 +209,7 @@ impl ThreadStacks {
 
     #[cold]
     fn give_up(&mut self) -> Captured {
-        self.remembered.clear(false, StackEnd::CutOff);
+        self.remembered.clear(false, StackEnd::TooDeep);
         self.remembered.retire();
         Captured {
             stack: CUT_OFF,

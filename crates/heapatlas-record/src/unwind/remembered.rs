@@ -37,7 +37,7 @@ pub enum StackEnd {
     Complete,
     /// Frames to which no walk found the way.
     CutOff,
-    /// Frames that there was no room for.
+    /// Frames that there was no room for, or no memory.
     TooDeep,
 }
 
@@ -192,10 +192,15 @@ impl Remembered {
         Some(())
     }
 
-    /// Makes room when the stack is deeper than we follow: the inner half stays, cut off.
+    /// Makes room when the stack is deeper than we follow: the innermost `kept` frames stay, cut off.
     #[cold]
-    pub fn shorten(&mut self, table: &mut StackTable, sink: &mut impl NodeSink) -> Option<()> {
-        let kept_from = self.depth().saturating_sub(MAX_FRAMES / 2);
+    pub fn shorten(
+        &mut self,
+        kept: usize,
+        table: &mut StackTable,
+        sink: &mut impl NodeSink,
+    ) -> Option<()> {
+        let kept_from = self.depth().saturating_sub(kept);
         let length = self.length;
         self.clear(self.is_own, StackEnd::TooDeep);
         for index in 0..length {

@@ -32,6 +32,29 @@ fn deeper_than_the_limit() {
     assert!(summary.shallowest_cut_off >= MAX_FRAMES / 2);
 }
 
+/// Half of the limit in one place and more than half above it, without a capture between.
+#[test]
+fn past_the_limit_at_once() {
+    fn silent(depth: usize, then: &dyn Fn()) -> usize {
+        if depth == 0 {
+            then();
+            return 0;
+        }
+        black_box(silent(depth - 1, then)) + 1
+    }
+    let below = MAX_FRAMES * 5 / 8;
+    let summary = probing(|| {
+        silent(below, &|| {
+            probe();
+            for above in [MAX_FRAMES / 4, MAX_FRAMES * 3 / 4, MAX_FRAMES * 2] {
+                silent(above, &|| probe());
+                probe();
+            }
+        });
+    });
+    assert_eq!((summary.captures, summary.cut_off > 1), (7, true));
+}
+
 struct Ignore;
 
 impl NodeSink for Ignore {
