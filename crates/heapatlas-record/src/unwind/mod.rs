@@ -19,6 +19,7 @@
 mod cfi;
 #[cfg(test)]
 mod cfi_test;
+mod code;
 mod expression;
 mod memory;
 mod modules;

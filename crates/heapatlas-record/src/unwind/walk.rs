@@ -1,6 +1,7 @@
 //! From frame to frame, innermost first.
 
 use super::cfi::Workspace;
+use super::code;
 use super::memory::StackMemory;
 use super::remembered::Remembered;
 use super::rule::{Cfa, Rule, SavedRbp};
@@ -208,14 +209,26 @@ impl Position {
             Cfa::Signal => self.interrupted(step, memory),
             // The dynamic linker clears it to say that nobody called the constructors.
             Cfa::FramePointer | Cfa::Silent if self.rbp == 0 => Err(End::Complete),
-            Cfa::FramePointer => {
-                step.uses_rbp = true;
-                let rule = Rule::frame_pointer();
-                let cfa = self.rbp.wrapping_add_signed(i64::from(rule.offset));
-                self.caller_by(rule, cfa, step, memory)
-            }
+            Cfa::FramePointer => self.caller_by_frame_pointer(step, memory),
             Cfa::End => Err(End::Complete),
             Cfa::Silent | Cfa::Unsupported => Err(End::CutOff),
+        }
+    }
+
+    /// Nothing says that `rbp` is a frame pointer here, so what it leads to must look like it.
+    fn caller_by_frame_pointer(
+        self,
+        step: &mut Step,
+        memory: &mut StackMemory,
+    ) -> Result<Self, End> {
+        step.uses_rbp = true;
+        let rule = Rule::frame_pointer();
+        let cfa = self.rbp.wrapping_add_signed(i64::from(rule.offset));
+        let caller = self.caller_by(rule, cfa, step, memory)?;
+        if code::follows_call(caller.return_address) {
+            Ok(caller)
+        } else {
+            Err(End::CutOff)
         }
     }
 
