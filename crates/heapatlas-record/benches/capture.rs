@@ -2,6 +2,8 @@
 //!
 //! "remembered" is what a recorder does; "full walk" is the same without remembered frames.
 
+#![allow(clippy::print_stdout, reason = "a benchmark prints")]
+
 use std::arch::naked_asm;
 use std::cell::UnsafeCell;
 use std::hint::black_box;
@@ -121,6 +123,10 @@ fn tree_b(depth: u32, seed: u64) -> u64 {
 }
 
 fn measure(name: &str, work: impl Fn()) {
+    let filter = std::env::args().nth(1).unwrap_or_default();
+    if !filter.starts_with('-') && !name.contains(&filter) {
+        return;
+    }
     let mut times = [(true, false), (false, false), (false, true)].map(|(is_off, is_full)| {
         let mut best = f64::MAX;
         for _ in 0..7 {

@@ -15,11 +15,12 @@ pub type Reader = EndianSlice<'static, LittleEndian>;
 type Section = EhFrame<Reader>;
 type Row = UnwindTableRow<usize, Storage>;
 
-/// Room for the rows of gimli: a signal trampoline has rules for 17 registers.
+/// Room for the rows of gimli: the six registers that callees keep, the return address, and some
+/// more. (Signal trampolines have 17 rules; those need no row.)
 pub struct Storage;
 
 impl UnwindContextStorage<usize> for Storage {
-    type Rules = [(Register, RegisterRule<usize>); 20];
+    type Rules = [(Register, RegisterRule<usize>); 12];
     type Stack = [Row; 4];
 }
 

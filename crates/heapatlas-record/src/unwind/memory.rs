@@ -60,7 +60,7 @@ impl StackMemory {
     /// Asks the kernel for the page of `address`, when this is not the own stack.
     #[cold]
     fn admit(&mut self, address: u64) -> bool {
-        if self.is_own || address % WORD_BYTES != 0 || !os::is_readable(address) {
+        if self.is_own || !address.is_multiple_of(WORD_BYTES) || !os::is_readable(address) {
             return false;
         }
         self.start = address & !(PAGE_BYTES - 1);

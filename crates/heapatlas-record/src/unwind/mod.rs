@@ -17,6 +17,9 @@
 //! Nothing here allocates, locks, or reads memory that might not be there (`memory`).
 
 mod cfi;
+#[cfg(test)]
+mod cfi_test;
+mod code;
 mod expression;
 mod memory;
 mod modules;
@@ -32,7 +35,7 @@ use crate::os;
 use crate::stack_table::{NodeSink, StackTable};
 use cfi::Workspace;
 use memory::StackMemory;
-use remembered::{Mark, Remembered, Word};
+use remembered::{Mark, Remembered, StackEnd, Word};
 use walk::{End, Step, Walker};
 
 pub use modules::prepare;
@@ -126,32 +129,40 @@ impl ThreadStacks {
     pub fn capture(&mut self, registers: Registers, sink: &mut impl NodeSink) -> Captured {
         let is_own = self.memory.enter(registers.sp);
         let valid = self.verified(is_own);
-        let end = self
-            .walker
-            .walk(registers, &mut self.memory, &self.remembered, valid);
+        let mut end = self.walk(registers, valid);
+        if let End::Met(length) = end
+            && self.remembered.is_worn(length, self.walker.steps().len())
+        {
+            self.memory.enter(registers.sp);
+            end = self.walk(registers, 0);
+        }
         self.remember(end, is_own, sink)
     }
 
     /// Walks in full from where the last capture began, without what is remembered, and compares.
     pub fn check(&mut self, registers: Registers) -> CheckResult {
         self.memory.enter(registers.sp);
-        let end = self
-            .walker
-            .walk(registers, &mut self.memory, &self.remembered, 0);
+        let end = self.walk(registers, 0);
         let walked = self.walker.steps();
         let is_equal = (walked.iter().zip(self.remembered.frames()))
             .all(|(step, word)| step.slot == word.slot && step.return_address == word.value);
-        let may_be_longer = end == End::CutOff && walked.len() == MAX_FRAMES;
-        let may_be_shorter = self.remembered.is_cut_off();
+        let may_be_shorter = end == End::TooDeep;
+        let may_be_longer = self.remembered.end() == StackEnd::TooDeep;
         let depth = self.remembered.depth();
         let is_length_right = walked.len() == depth
-            || walked.len() < depth && may_be_longer
-            || walked.len() > depth && may_be_shorter;
+            || walked.len() < depth && may_be_shorter
+            || walked.len() > depth && may_be_longer;
         if is_equal && is_length_right {
             CheckResult::Same
         } else {
             CheckResult::Different
         }
+    }
+
+    #[inline]
+    fn walk(&mut self, registers: Registers, valid: usize) -> End {
+        self.walker
+            .walk(registers, &mut self.memory, &self.remembered, valid)
     }
 
     /// How many of the remembered words still hold.
@@ -169,15 +180,16 @@ impl ThreadStacks {
     fn remember(&mut self, end: End, is_own: bool, sink: &mut impl NodeSink) -> Captured {
         match end {
             End::Met(length) => self.remembered.truncate(length),
-            End::Complete => self.remembered.clear(is_own, false),
-            End::CutOff => self.remembered.clear(is_own, true),
+            End::Complete => self.remembered.clear(is_own, StackEnd::Complete),
+            End::CutOff => self.remembered.clear(is_own, StackEnd::CutOff),
+            End::TooDeep => self.remembered.clear(is_own, StackEnd::TooDeep),
         }
         if self.add_steps(sink).is_none() {
             return self.give_up();
         }
         Captured {
             stack: self.remembered.node(),
-            is_cut_off: self.remembered.is_cut_off(),
+            is_cut_off: self.remembered.end() != StackEnd::Complete,
         }
     }
 
@@ -186,7 +198,8 @@ impl ThreadStacks {
     fn add_steps(&mut self, sink: &mut impl NodeSink) -> Option<()> {
         let steps = self.walker.steps();
         if self.remembered.depth() + steps.len() > MAX_FRAMES {
-            self.remembered.shorten(&mut self.table, sink)?;
+            let kept = (MAX_FRAMES / 2).min(MAX_FRAMES - steps.len());
+            self.remembered.shorten(kept, &mut self.table, sink)?;
         }
         for step in steps.iter().rev() {
             self.remembered
@@ -197,7 +210,7 @@ impl ThreadStacks {
 
     #[cold]
     fn give_up(&mut self) -> Captured {
-        self.remembered.clear(false, true);
+        self.remembered.clear(false, StackEnd::TooDeep);
         self.remembered.retire();
         Captured {
             stack: CUT_OFF,

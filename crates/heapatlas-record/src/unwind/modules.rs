@@ -45,7 +45,7 @@ pub fn prepare() {
 pub fn find(address: u64) -> Option<Module> {
     let found = FIND_OBJECT.load(Ordering::Acquire);
     if found.is_null() {
-        return iterate(address);
+        return find_by_headers(address);
     }
     // SAFETY: the symbol of that name has this signature.
     let find_object = unsafe { mem::transmute::<*mut c_void, FindObject>(found) };
@@ -68,7 +68,8 @@ struct Search {
     found: Option<Module>,
 }
 
-fn iterate(address: u64) -> Option<Module> {
+/// The same by `dl_iterate_phdr`, which waits while another thread loads or unloads a module.
+pub fn find_by_headers(address: u64) -> Option<Module> {
     let mut search = Search {
         address,
         found: None,
@@ -83,7 +84,7 @@ unsafe extern "C" fn visit(
     _size: libc::size_t,
     search: *mut c_void,
 ) -> c_int {
-    // SAFETY: `iterate` passed it, and nobody else has it meanwhile.
+    // SAFETY: `find_by_headers` passed it, and nobody else has it meanwhile.
     let search = unsafe { &mut *search.cast::<Search>() };
     // SAFETY: the dynamic linker's record and its program headers are valid during the call.
     let (bias, headers) = unsafe {

@@ -30,6 +30,17 @@ pub struct Mark {
     pub depth: u32,
 }
 
+/// What lies below the outermost frame that is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StackEnd {
+    /// Nothing: it is the entry of the process or thread.
+    Complete,
+    /// Frames to which no walk found the way.
+    CutOff,
+    /// Frames that there was no room for, or no memory.
+    TooDeep,
+}
+
 /// The words and their marks.
 pub struct Remembered {
     words: &'static mut [Word; MAX_ENTRIES],
@@ -37,7 +48,7 @@ pub struct Remembered {
     length: usize,
     is_reusable: bool,
     is_own: bool,
-    is_cut_off: bool,
+    end: StackEnd,
     /// The mark of the innermost frame, or of the empty stack.
     innermost: Mark,
 }
@@ -54,8 +65,8 @@ impl Remembered {
             length: 0,
             is_reusable: false,
             is_own: false,
-            is_cut_off: false,
-            innermost: Mark::of_empty_stack(false),
+            end: StackEnd::Complete,
+            innermost: Mark::of_empty_stack(StackEnd::Complete),
         }
     }
 
@@ -63,24 +74,15 @@ impl Remembered {
     /// thread is on its own stack, so that the words there can be read.
     #[inline]
     pub fn verify(&self, memory: &mut StackMemory, is_own: bool) -> usize {
-        let words = &self.words[..self.length];
         if !self.is_reusable || is_own != self.is_own {
             return 0;
         }
-        let is_changed = |word: &Word| -> bool {
-            // SAFETY: the word was read on this thread's own stack, which stays mapped.
-            let value =
-                unsafe { ptr::with_exposed_provenance::<u64>(word.slot as usize).read_volatile() };
-            value != word.value
-        };
-        let first_change = if is_own {
-            words.iter().position(is_changed)
-        } else {
-            words
-                .iter()
-                .position(|word| memory.word(word.slot) != Some(word.value))
-        };
-        first_change.unwrap_or(self.length)
+        let words = &self.words[..self.length];
+        if is_own {
+            return unchanged_on_own_stack(words);
+        }
+        let is_changed = |word: &Word| memory.word(word.slot) != Some(word.value);
+        words.iter().position(is_changed).unwrap_or(words.len())
     }
 
     /// Whether a walk that has come to the frame whose return address lies in `slot` goes on as
@@ -99,12 +101,12 @@ impl Remembered {
 
     /// Begins anew with an empty stack.
     #[inline]
-    pub fn clear(&mut self, is_own: bool, is_cut_off: bool) {
+    pub fn clear(&mut self, is_own: bool, end: StackEnd) {
         self.length = 0;
         self.is_reusable = true;
         self.is_own = is_own;
-        self.is_cut_off = is_cut_off;
-        self.innermost = Mark::of_empty_stack(is_cut_off);
+        self.end = end;
+        self.innermost = Mark::of_empty_stack(end);
     }
 
     /// Keeps what is remembered for comparison only.
@@ -120,10 +122,18 @@ impl Remembered {
         self.innermost = self.marks[length - 1];
     }
 
-    /// Whether the walk did not reach the end of the stack.
+    /// How the stack ends.
     #[inline]
-    pub fn is_cut_off(&self) -> bool {
-        self.is_cut_off
+    pub fn end(&self) -> StackEnd {
+        self.end
+    }
+
+    /// Whether so few frames are left of a stack that was too deep that a walk would find more:
+    /// `length` words and `steps` new frames.
+    #[inline]
+    pub fn is_worn(&self, length: usize, steps: usize) -> bool {
+        self.end == StackEnd::TooDeep
+            && self.marks[length - 1].depth as usize + steps < MAX_FRAMES / 2
     }
 
     /// The number of frames.
@@ -164,8 +174,11 @@ impl Remembered {
             self.push_decisive(step.rbp_slot, caller.rbp);
         }
         if step.cfa_slot != 0 {
-            let value = memory.word(step.cfa_slot)?;
-            self.push_decisive(step.cfa_slot, value);
+            // Out of reach when a signal frame further out led to another stack.
+            match memory.word(step.cfa_slot) {
+                Some(value) => self.push_decisive(step.cfa_slot, value),
+                None => self.is_reusable = false,
+            }
         }
         let is_rbp_needed = step.uses_rbp || passes_rbp_on;
         let mark = Mark {
@@ -179,12 +192,17 @@ impl Remembered {
         Some(())
     }
 
-    /// Makes room when the stack is deeper than we follow: the inner half stays, cut off.
+    /// Makes room when the stack is deeper than we follow: the innermost `kept` frames stay, cut off.
     #[cold]
-    pub fn shorten(&mut self, table: &mut StackTable, sink: &mut impl NodeSink) -> Option<()> {
-        let kept_from = self.depth().saturating_sub(MAX_FRAMES / 2);
+    pub fn shorten(
+        &mut self,
+        kept: usize,
+        table: &mut StackTable,
+        sink: &mut impl NodeSink,
+    ) -> Option<()> {
+        let kept_from = self.depth().saturating_sub(kept);
         let length = self.length;
-        self.clear(self.is_own, true);
+        self.clear(self.is_own, StackEnd::TooDeep);
         for index in 0..length {
             let (word, mark) = (self.words[index], self.marks[index]);
             if mark.depth as usize > kept_from {
@@ -242,11 +260,42 @@ impl Remembered {
     }
 }
 
+/// How many words are as they were. Looks at four at a time: one branch for each would cost more
+/// than the comparison.
+#[inline]
+fn unchanged_on_own_stack(words: &[Word]) -> usize {
+    let (fours, _) = words.as_chunks::<4>();
+    let whole = fours
+        .iter()
+        .position(|four| four.iter().fold(0, |bits, word| bits | word.difference()) != 0);
+    let checked = whole.unwrap_or(fours.len()) * 4;
+    let rest = &words[checked..];
+    checked
+        + rest
+            .iter()
+            .position(|word| word.difference() != 0)
+            .unwrap_or(rest.len())
+}
+
+impl Word {
+    /// 0 when the word is as it was. Only for words of the thread's own stack.
+    #[inline(always)]
+    fn difference(&self) -> u64 {
+        // SAFETY: the word was read on this thread's own stack, which stays mapped.
+        let now =
+            unsafe { ptr::with_exposed_provenance::<u64>(self.slot as usize).read_volatile() };
+        now ^ self.value
+    }
+}
+
 impl Mark {
-    fn of_empty_stack(is_cut_off: bool) -> Self {
+    fn of_empty_stack(end: StackEnd) -> Self {
         Self {
             rbp: 0,
-            node: if is_cut_off { CUT_OFF } else { EMPTY },
+            node: match end {
+                StackEnd::Complete => EMPTY,
+                StackEnd::CutOff | StackEnd::TooDeep => CUT_OFF,
+            },
             depth: 0,
         }
     }

@@ -16,10 +16,12 @@ pub enum Cfa {
     End = 5,
     /// What the kernel pushed for a signal handler: `rsp` is the address of a `ucontext_t`.
     Signal = 6,
-    /// The address is of code without unwind information: follow the frame pointer, if it is one.
+    /// Code of a JIT compiler or the like: follow the frame pointer, if it is one.
     FramePointer = 7,
+    /// The module's table is silent about the address: code that has no caller to come back to.
+    Silent = 8,
     /// Registers or expressions beyond these.
-    Unsupported = 8,
+    Unsupported = 9,
 }
 
 /// Where the caller's `rbp` is.
@@ -120,6 +122,7 @@ impl Cfa {
             5 => Self::End,
             6 => Self::Signal,
             7 => Self::FramePointer,
+            8 => Self::Silent,
             _ => Self::Unsupported,
         }
     }

@@ -134,8 +134,7 @@ pub fn resolve(return_address: u64, workspace: &mut Workspace) -> Rule {
         // Code of a JIT compiler comes and goes untold: nothing to remember.
         return Rule::plain(Cfa::FramePointer);
     };
-    let rule =
-        cfi::rule_at(instruction, module, workspace).unwrap_or(Rule::plain(Cfa::FramePointer));
+    let rule = cfi::rule_at(instruction, module, workspace).unwrap_or(Rule::plain(Cfa::Silent));
     remember(return_address, rule, generation);
     rule
 }

@@ -1,6 +1,7 @@
 //! From frame to frame, innermost first.
 
 use super::cfi::Workspace;
+use super::code;
 use super::memory::StackMemory;
 use super::remembered::Remembered;
 use super::rule::{Cfa, Rule, SavedRbp};
@@ -37,6 +38,8 @@ pub enum End {
     Complete,
     /// There was no way on.
     CutOff,
+    /// There was no room for more frames.
+    TooDeep,
 }
 
 /// Room for a walk's frames, and for the evaluation of unwind tables.
@@ -57,6 +60,7 @@ impl Walker {
     }
 
     /// The frames of the last walk, innermost first; not the one that it met.
+    #[inline]
     pub fn steps(&self) -> &[Step] {
         &self.steps[..self.length]
     }
@@ -78,7 +82,7 @@ impl Walker {
                 return End::Met(valid);
             }
             let Some(step) = self.steps.get_mut(self.length) else {
-                return End::CutOff;
+                return End::TooDeep;
             };
             self.length += 1;
             *step = at.step();
@@ -203,15 +207,28 @@ impl Position {
             }
             Cfa::AtRsp => self.caller_at_word(rule, self.sp, step, memory),
             Cfa::Signal => self.interrupted(step, memory),
-            Cfa::FramePointer if self.rbp == 0 => Err(End::Complete),
-            Cfa::FramePointer => {
-                step.uses_rbp = true;
-                let rule = Rule::frame_pointer();
-                let cfa = self.rbp.wrapping_add_signed(i64::from(rule.offset));
-                self.caller_by(rule, cfa, step, memory)
-            }
+            // The dynamic linker clears it to say that nobody called the constructors.
+            Cfa::FramePointer | Cfa::Silent if self.rbp == 0 => Err(End::Complete),
+            Cfa::FramePointer => self.caller_by_frame_pointer(step, memory),
             Cfa::End => Err(End::Complete),
-            Cfa::Unsupported => Err(End::CutOff),
+            Cfa::Silent | Cfa::Unsupported => Err(End::CutOff),
+        }
+    }
+
+    /// Nothing says that `rbp` is a frame pointer here, so what it leads to must look like it.
+    fn caller_by_frame_pointer(
+        self,
+        step: &mut Step,
+        memory: &mut StackMemory,
+    ) -> Result<Self, End> {
+        step.uses_rbp = true;
+        let rule = Rule::frame_pointer();
+        let cfa = self.rbp.wrapping_add_signed(i64::from(rule.offset));
+        let caller = self.caller_by(rule, cfa, step, memory)?;
+        if code::follows_call(caller.return_address) {
+            Ok(caller)
+        } else {
+            Err(End::CutOff)
         }
     }
 

@@ -1,7 +1,10 @@
 //! Random walks through functions that call each other, with frames of many sizes.
 
 use std::hint::black_box;
-use std::panic;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{panic, thread};
+
+use heapatlas_record::unwind;
 
 use crate::probe::{self, probe, probing};
 
@@ -99,13 +102,34 @@ fn check(seed: u64, captures: u64, max_depth: u64) {
             black_box(function(&mut random, depth));
         }
     });
-    println!("seed {seed}: {summary:?}");
-    assert_eq!(summary.cut_off, 0);
+    assert_eq!(summary.cut_off, 0, "seed {seed}: {summary:?}");
 }
 
 #[test]
 fn random_calls() {
-    check(1, 1000, 12);
     check(2, 200_000, 12);
     check(3, 200_000, 40);
+}
+
+#[test]
+fn deep_calls() {
+    check(4, 2_000, 300);
+}
+
+/// Threads share the rules; meanwhile somebody forgets them again and again.
+#[test]
+fn threads_with_rules_forgotten() {
+    let is_done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let threads = [5, 6, 7].map(|seed| scope.spawn(move || check(seed, 50_000, 20)));
+        scope.spawn(|| {
+            while !is_done.load(Ordering::Relaxed) {
+                unwind::forget_all();
+                thread::yield_now();
+            }
+        });
+        let results = threads.map(thread::ScopedJoinHandle::join);
+        is_done.store(true, Ordering::Relaxed);
+        assert!(results.iter().all(Result::is_ok));
+    });
 }

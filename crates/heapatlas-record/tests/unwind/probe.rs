@@ -40,11 +40,13 @@ pub struct Probe {
 }
 
 /// Counts of captures.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
     pub captures: u64,
     pub cut_off: u64,
     pub deepest: usize,
+    /// Frames of the shallowest stack that was cut off.
+    pub shallowest_cut_off: usize,
 }
 
 /// Every node told, by number less 2.
@@ -75,7 +77,12 @@ pub fn probing(work: impl FnOnce()) -> Summary {
     let probe = Probe {
         stacks: ThreadStacks::new(stack_bounds()).expect("there is memory"),
         nodes: Nodes::default(),
-        summary: Summary::default(),
+        summary: Summary {
+            captures: 0,
+            cut_off: 0,
+            deepest: 0,
+            shallowest_cut_off: usize::MAX,
+        },
     };
     PROBE.set(Some(probe));
     work();
@@ -91,33 +98,53 @@ impl Probe {
     fn capture(&mut self, registers: Registers) {
         let captured = self.stacks.capture(registers, &mut self.nodes);
         let ours = self.nodes.addresses(captured.stack);
-        assert_eq!(self.stacks.check(registers), CheckResult::Same);
+        let check = self.stacks.check(registers);
         let theirs = backtrace_from(registers.pc);
-        if captured.is_cut_off {
+        if ours.len() >= unwind::MAX_FRAMES / 2 {
             assert_eq!(ours, theirs[..ours.len()]);
         } else {
             assert_eq!(ours, theirs);
         }
+        assert_eq!(check, CheckResult::Same);
         self.summary.captures += 1;
         self.summary.cut_off += u64::from(captured.is_cut_off);
+        if captured.is_cut_off {
+            let shallowest = &mut self.summary.shallowest_cut_off;
+            *shallowest = (*shallowest).min(ours.len());
+        }
         self.summary.deepest = self.summary.deepest.max(ours.len());
     }
 }
 
-/// The stack as glibc finds it, from the frame that goes on at `pc`.
+/// The stack as libgcc finds it, from the frame that goes on at `pc`. As in a capture, the byte
+/// before an address belongs to the frame's instruction.
 fn backtrace_from(pc: u64) -> Vec<u64> {
-    let mut frames = [std::ptr::null_mut::<c_void>(); 4096];
-    // SAFETY: it writes so many pointers at most.
-    let count = unsafe { backtrace(frames.as_mut_ptr(), frames.len() as c_int) };
-    frames[..count as usize]
-        .iter()
-        .map(|frame| *frame as u64)
-        .skip_while(|frame| *frame != pc)
-        .collect()
+    let mut frames: Vec<u64> = Vec::with_capacity(256);
+    // SAFETY: `add_frame` gets our vector back.
+    unsafe { _Unwind_Backtrace(add_frame, (&raw mut frames).cast()) };
+    let first = frames.iter().position(|frame| *frame == pc);
+    frames.split_off(first.expect("the walk comes through here"))
+}
+
+unsafe extern "C" fn add_frame(context: *mut c_void, frames: *mut c_void) -> c_int {
+    let mut is_before_instruction = 0;
+    // SAFETY: the context is libgcc's, `frames` is of `backtrace_from`.
+    unsafe {
+        let address = _Unwind_GetIPInfo(context, &mut is_before_instruction);
+        if address != 0 {
+            let frames = &mut *frames.cast::<Vec<u64>>();
+            frames.push(address as u64 + is_before_instruction as u64);
+        }
+    }
+    0
 }
 
 unsafe extern "C" {
-    fn backtrace(frames: *mut *mut c_void, count: c_int) -> c_int;
+    fn _Unwind_Backtrace(
+        visit: unsafe extern "C" fn(*mut c_void, *mut c_void) -> c_int,
+        argument: *mut c_void,
+    ) -> c_int;
+    fn _Unwind_GetIPInfo(context: *mut c_void, is_before_instruction: *mut c_int) -> usize;
 }
 
 /// The running thread's stack.
