@@ -347,6 +347,23 @@ mod tests {
     }
 
     #[test]
+    fn the_lists_are_documented() {
+        let page = include_str!("../../../../docs/reference/sites.md");
+        let lists = [
+            ALLOCATING,
+            ALLOCATOR_PREFIXES,
+            ALLOCATORS,
+            ALLOCATOR_STARTS,
+            LIBRARY_MODULES,
+            LIBRARY_FILES,
+            LIBRARY_ROOTS,
+        ];
+        for word in lists.concat() {
+            assert!(page.contains(&format!("`{word}`")), "{word}");
+        }
+    }
+
+    #[test]
     fn files_and_modules() {
         check_place(
             Some("/rustc/90b35a6239c3d8bdabc530a6a0816f7ff89a0aaf/library/core/src/f.rs"),
