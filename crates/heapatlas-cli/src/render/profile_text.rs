@@ -161,8 +161,8 @@ impl ProfileText<'_> {
         if self.profile().live_at_end.blocks == 0 {
             return Ok(());
         }
-        let hint = "live at end: not freed when the recording ended. That is not the same as \
-                    unreachable: the program may still have used it";
+        let hint =
+            "live at end is not the same as unreachable: the program may still have needed it";
         writeln!(out, "\n{}", self.paint.dim(hint))
     }
 
@@ -331,15 +331,44 @@ fn place(frame: &CallFrame) -> String {
     }
 }
 
+/// A function's name without what stands in its angle brackets, and then without its end, as far
+/// as it is too long.
 fn cut(function: &str) -> String {
-    if function.chars().count() <= LONGEST_FUNCTION {
+    let is_short = |name: &str| name.chars().count() <= LONGEST_FUNCTION;
+    if is_short(function) {
         return function.to_owned();
     }
-    function
-        .chars()
+    let name = without_type_arguments(function);
+    if is_short(&name) {
+        return name;
+    }
+    name.chars()
         .take(LONGEST_FUNCTION - 1)
         .chain(['…'])
         .collect()
+}
+
+/// `a<…>::b` of `a<c<d>, e>::b`. Rust's `<A as B>::c`, which begins with a bracket, stays.
+fn without_type_arguments(function: &str) -> String {
+    let mut name = String::new();
+    let mut depth = 0_usize;
+    let mut before = ' ';
+    for character in function.chars() {
+        let is_argument = character == '<' && (before.is_alphanumeric() || "_:".contains(before));
+        match character {
+            '<' if depth > 0 => depth += 1,
+            '<' if is_argument => {
+                name.push_str("<…>");
+                depth = 1;
+            }
+            // The end of an arrow closes nothing.
+            '>' if depth > 0 && before != '-' => depth -= 1,
+            _ if depth == 0 => name.push(character),
+            _ => {}
+        }
+        before = character;
+    }
+    name
 }
 
 /// A path without its first folders, where it is long.
@@ -551,6 +580,30 @@ mod tests {
             None,
             "f  …/long/path/to/the/sources/of/the/app/src/main.c:9",
         );
+    }
+
+    #[test]
+    fn long_names_lose_their_type_arguments() {
+        let long = "x".repeat(90);
+        let cases = [
+            (
+                "std::vector<int>::push_back(int const&)".to_owned(),
+                "std::vector<int>::push_back(int const&)",
+            ),
+            (
+                format!("std::map<int, std::set<{long}> >::insert(int)"),
+                "std::map<…>::insert(int)",
+            ),
+            (
+                format!("<a::B<{long}> as c::D<fn() -> {long}>>::e"),
+                "<a::B<…> as c::D<…>>::e",
+            ),
+            (format!("f::<{long}>"), "f::<…>"),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(cut(&name), expected);
+        }
+        assert_eq!(cut(&"é".repeat(90)).chars().count(), LONGEST_FUNCTION);
     }
 
     #[test]
