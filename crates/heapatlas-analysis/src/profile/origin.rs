@@ -1,4 +1,4 @@
-//! Whose code a frame is: the program's, a library's, or the allocator's.
+//! Whose code a frame is: the program's, a dependency's, the language runtime's, or the allocator's.
 //!
 //! The lists here are all there is to it; docs/reference/sites.md shows them to users. They are asked
 //! in this order: allocating functions by name; modules; source files, which decide where they are known;
@@ -11,9 +11,10 @@ use super::origin_names::qualified_name;
 pub enum Origin {
     /// Does nothing but allocate: `malloc`, `operator new`, wrappers that check for null.
     Allocator,
-    /// Other code that the program's author did not write: language runtimes, standard libraries,
-    /// dependencies.
-    Library,
+    /// Language runtimes and standard libraries.
+    Runtime,
+    /// Other libraries whose source the program was built with.
+    Dependency,
     /// All else.
     Program,
 }
@@ -112,8 +113,8 @@ const ALLOCATOR_STARTS: &[&str] = &[
     "std::allocator<",
 ];
 
-/// How file names of modules begin that hold library code only.
-const LIBRARY_MODULES: &[&str] = &[
+/// How file names of modules begin that hold a language runtime only.
+const RUNTIME_MODULES: &[&str] = &[
     "libc.so",
     "libc-2.",
     "libc.musl",
@@ -137,23 +138,36 @@ const LIBRARY_MODULES: &[&str] = &[
     "[vdso]",
 ];
 
-/// Parts of the paths of library sources.
-const LIBRARY_FILES: &[&str] = &[
+/// Parts of the paths of sources that do nothing but allocate. (Functions that were inlined may
+/// have names as short as `alloc`.)
+const ALLOCATOR_FILES: &[&str] = &[
+    "library/alloc/src/alloc.rs",
+    "library/std/src/alloc.rs",
+    "library/std/src/sys/alloc/",
+    "/bits/new_allocator.h",
+    "/bits/allocator.h",
+    "/bits/alloc_traits.h",
+    "/ext/new_allocator.h",
+    "/ext/alloc_traits.h",
+];
+
+/// Parts of the paths of a language runtime's sources.
+const RUNTIME_FILES: &[&str] = &[
     "/rustc/",
     "/rustlib/src/",
     "/rust/deps/",
     "library/alloc/src/",
     "library/core/src/",
     "library/std/src/",
-    "/registry/src/",
-    "/git/checkouts/",
-    "/usr/include/",
     "/include/c++/",
     "/usr/lib/gcc/",
 ];
 
-/// Outermost names of library code, and names of functions in none.
-const LIBRARY_ROOTS: &[&str] = &[
+/// Parts of the paths of other libraries' sources.
+const DEPENDENCY_FILES: &[&str] = &["/registry/src/", "/git/checkouts/", "/usr/include/"];
+
+/// Outermost names of language runtimes, and their functions without any.
+const RUNTIME_ROOTS: &[&str] = &[
     // Rust.
     "alloc",
     "core",
@@ -186,17 +200,25 @@ const LIBRARY_ROOTS: &[&str] = &[
 /// Whose code a frame is, by what is known about it.
 pub fn origin(function: &str, file: Option<&str>, module: Option<&str>) -> Origin {
     if is_allocator(function) {
-        return Origin::Allocator;
-    }
-    let is_library = module.is_some_and(is_library_module)
-        || match file {
-            Some(file) => LIBRARY_FILES.iter().any(|part| file.contains(part)),
-            None => is_library_function(function),
-        };
-    if is_library {
-        Origin::Library
+        Origin::Allocator
+    } else if module.is_some_and(is_runtime_module) {
+        Origin::Runtime
     } else {
-        Origin::Program
+        match file {
+            Some(file) => origin_of_file(file),
+            None if is_runtime_function(function) => Origin::Runtime,
+            None => Origin::Program,
+        }
+    }
+}
+
+fn origin_of_file(file: &str) -> Origin {
+    let is_of = |parts: &[&str]| parts.iter().any(|part| file.contains(part));
+    match () {
+        () if is_of(ALLOCATOR_FILES) => Origin::Allocator,
+        () if is_of(RUNTIME_FILES) => Origin::Runtime,
+        () if is_of(DEPENDENCY_FILES) => Origin::Dependency,
+        () => Origin::Program,
     }
 }
 
@@ -216,20 +238,20 @@ fn is_allocator(function: &str) -> bool {
             .any(|known| start.starts_with(known))
 }
 
-fn is_library_module(path: &str) -> bool {
+fn is_runtime_module(path: &str) -> bool {
     let file_name = path.rsplit('/').next().unwrap_or(path);
-    LIBRARY_MODULES
+    RUNTIME_MODULES
         .iter()
         .any(|known| file_name.starts_with(known))
 }
 
-/// A method of a library's trait for a type of the program is the program's, and so is one of the
-/// program's trait for a library's type: somebody wrote it here.
-fn is_library_function(function: &str) -> bool {
+/// A method of a runtime's trait for a type of the program is the program's, and so is one of the
+/// program's trait for a runtime's type: somebody wrote it here.
+fn is_runtime_function(function: &str) -> bool {
     let name = qualified_name(function);
     let roots = [name.root, name.trait_root];
     let mut known = roots.into_iter().flatten().peekable();
-    known.peek().is_some() && known.all(|root| LIBRARY_ROOTS.contains(&root))
+    known.peek().is_some() && known.all(|root| RUNTIME_ROOTS.contains(&root))
 }
 
 #[cfg(test)]
@@ -306,7 +328,7 @@ mod tests {
             "__libc_start_main",
             "start_thread",
         ] {
-            check(function, Origin::Library);
+            check(function, Origin::Runtime);
         }
     }
 
@@ -347,31 +369,55 @@ mod tests {
     }
 
     #[test]
+    fn the_lists_are_documented() {
+        let page = include_str!("../../../../docs/reference/sites.md");
+        let lists = [
+            ALLOCATING,
+            ALLOCATOR_PREFIXES,
+            ALLOCATORS,
+            ALLOCATOR_STARTS,
+            RUNTIME_MODULES,
+            ALLOCATOR_FILES,
+            RUNTIME_FILES,
+            DEPENDENCY_FILES,
+            RUNTIME_ROOTS,
+        ];
+        for word in lists.concat() {
+            assert!(page.contains(&format!("`{word}`")), "{word}");
+        }
+    }
+
+    #[test]
     fn files_and_modules() {
         check_place(
             Some("/rustc/90b35a6239c3d8bdabc530a6a0816f7ff89a0aaf/library/core/src/f.rs"),
             "/bin/app",
-            Origin::Library,
+            Origin::Runtime,
         );
         check_place(
             Some("/usr/include/c++/12/bits/stl_vector.h"),
             "/bin/app",
-            Origin::Library,
+            Origin::Runtime,
         );
         check_place(
             Some(
                 "/home/u/.cargo/registry/src/index.crates.io-6f17d22bba15001f/serde-1.0.1/src/f.rs",
             ),
             "/bin/app",
-            Origin::Library,
+            Origin::Dependency,
+        );
+        check_place(
+            Some("/rustc/90b3/library/alloc/src/alloc.rs"),
+            "/bin/app",
+            Origin::Allocator,
         );
         // A program may call a module of its own `core`.
         check_place(Some("/home/u/app/src/core.rs"), "/bin/app", Origin::Program);
-        check_place(None, "/bin/app", Origin::Library);
+        check_place(None, "/bin/app", Origin::Runtime);
         check_place(
             Some("./malloc/hooks.c"),
             "/usr/lib/x86_64-linux-gnu/libc.so.6",
-            Origin::Library,
+            Origin::Runtime,
         );
         check_place(
             Some("/home/u/app/src/core.rs"),
@@ -383,7 +429,7 @@ mod tests {
             "/usr/lib/libstdc++.so.6.0.30",
             "/tmp/libheapatlas_preload.so",
         ] {
-            check_place(Some("x.c"), module, Origin::Library);
+            check_place(Some("x.c"), module, Origin::Runtime);
         }
     }
 }

@@ -102,6 +102,8 @@ mod tests {
         let mut test = TestProfile::new();
         test.allocate(&["__libc_start_main", "std::rt::init", "malloc"], 3, 1);
         test.allocate(&["operator new(unsigned long)", "malloc"], 2, 1);
+        let pool = "start /home/u/.cargo/registry/src/i/rayon-core-1.0.0/src/registry.rs:7";
+        test.allocate(&[pool, "alloc::vec::Vec<T,A>::push", "malloc"], 9, 1);
         test.add(
             StackTable::EMPTY,
             &[],
@@ -113,7 +115,10 @@ mod tests {
                 ..StackFigures::default()
             },
         );
-        assert_eq!(found(&test), ["std::rt::init 3", "malloc 2", " 1"]);
+        assert_eq!(
+            found(&test),
+            ["start:7 9", "std::rt::init 3", "malloc 2", " 1"]
+        );
     }
 
     #[test]

@@ -114,14 +114,15 @@ impl<'a> ProfileView<'a> {
     }
 
     /// How many frames of a stack, from the innermost on, are not to blame: the blamed one is the
-    /// first that is not library code. Where all are, it is the first that does more than allocate,
-    /// and where all allocate, the innermost.
+    /// first of the program. Where there is none it is the first of a dependency, or else the first that
+    /// does more than allocate; where all allocate, the innermost.
     pub(super) fn frames_before_blame(&self, stack: StackId) -> usize {
         let first = |is_wanted: fn(Origin) -> bool| {
             self.frames_of(stack)
                 .position(|frame| is_wanted(self.origin(frame)))
         };
         first(|origin| origin == Origin::Program)
+            .or_else(|| first(|origin| origin == Origin::Dependency))
             .or_else(|| first(|origin| origin != Origin::Allocator))
             .unwrap_or(0)
     }
