@@ -115,7 +115,7 @@ impl Thread {
         if self.live * 2 >= self.addresses.len() && random & 1 == 0
             || self.live == self.addresses.len()
         {
-            let distance = (random >> 8) as usize % self.live >> (random >> 60);
+            let distance = ((random >> 8) as usize % self.live) >> (random >> 60);
             let index = self.live - 1 - distance;
             self.live -= 1;
             self.addresses.swap(index, self.live);
@@ -125,7 +125,7 @@ impl Thread {
         }
         let address = self.addresses[self.live];
         self.live += 1;
-        let stack = (random >> 8) as u32 % STACKS >> (random >> 61);
+        let stack = ((random >> 8) as u32 % STACKS) >> (random >> 61);
         let size = (random >> 20 & 0xFFF) >> (random >> 57 & 7);
         self.put(|encoder, out| encoder.allocation(out, stack, size, address, tick));
     }
