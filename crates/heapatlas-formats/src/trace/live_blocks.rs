@@ -2,6 +2,8 @@
 
 use std::hash::{BuildHasher, RandomState};
 
+use prefetch_index::prefetch_index;
+
 /// A live block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct LiveBlock {
@@ -67,6 +69,12 @@ impl LiveBlocks {
             return None;
         }
         Some(before.block)
+    }
+
+    /// Has the row of an address brought from memory.
+    #[inline]
+    pub fn prefetch(&self, address: u64) {
+        prefetch_index(&self.rows, self.home(address));
     }
 
     /// Takes the block at an address out.
