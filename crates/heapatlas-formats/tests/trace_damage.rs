@@ -263,6 +263,7 @@ fn a_stream_that_makes_no_sense_ends_there() {
         let file = file_of(&[(3, &payload), (3, &payload)]);
         let (profile, warnings) = read_all(&file).unwrap();
         assert_eq!(profile.total, amount(9 + 40, 3), "{questionable:?}");
+        assert_eq!(profile.figures.len(), profile.stacks.len());
         let text = &warnings[0].message;
         assert!(
             text.ends_with(&format!("left out from here on: {expected}")),
@@ -277,6 +278,7 @@ fn a_stream_that_makes_no_sense_ends_there() {
     // Stack 2, and no node; parent 3 of the first node; and more than 32 bits.
     check(&[2 << 3 | 1, 1, 1, 1], "there is no stack 2");
     check(&[3 << 3, 1], "there is no stack 3");
+    check(&[0, 1, 4 << 3, 1], "there is no stack 4");
     check(
         &[0x81, 0x80, 0x80, 0x80, 0x80, 0x10, 1, 1, 1],
         "an event is malformed: a stack number has more than 32 bits",

@@ -135,10 +135,9 @@ fn write(program: &[Event], gathers: &[usize], ahead: &[usize], end_time: u64) -
         }
         recording.gather(program.get(before).map_or(end_time, |event| event.time - 1));
     }
-    for thread in 0..THREADS {
-        of_thread(thread)
-            .skip(written[thread])
-            .for_each(|(_, e)| write_event(&mut recording, e));
+    for (thread, written) in written.into_iter().enumerate() {
+        let left = of_thread(thread).skip(written);
+        left.for_each(|(_, event)| write_event(&mut recording, event));
     }
     recording.finish(end_time)
 }

@@ -268,8 +268,10 @@ impl Stream {
         ledger: &mut Ledger,
     ) -> Result<(), Broken> {
         if !self.nodes.is_empty() {
-            self.add_stacks(tick, code)?;
+            let added = self.add_stacks(tick, code);
+            // Some may have been added before one that could not.
             ledger.add_stacks(code.stacks.len());
+            added?;
         }
         match self.next {
             Some(Action::Allocate {
