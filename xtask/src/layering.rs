@@ -65,7 +65,7 @@ const LAYERS: &[Layer] = &[
     pure("heapatlas-formats", &["heapatlas-model", "heapatlas-trace"],
         &["serde", "serde_json", "flate2", "zstd", "lz4_flex", "rayon", "memchr", "thiserror",
             // Matching frees with allocations, interning stacks.
-            "hashbrown", "rustc-hash",
+            "hashbrown", "rustc-hash", "prefetch-index",
             // Safe SIMD for the number scanner (and AVX2 where there is one): the crate itself
             // forbids unsafe code.
             "wide", "pulp"]),

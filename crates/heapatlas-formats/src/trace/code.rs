@@ -16,12 +16,15 @@ pub(super) struct Code {
     module_ids: FxHashMap<ModuleKey, ModuleId>,
     location_ids: FxHashMap<CodeLocation, LocationId>,
     stack_ids: FxHashMap<(StackId, LocationId), StackId>,
-    /// By the first address.
-    loaded: Vec<(Range<u64>, ModuleId)>,
+    loaded: ModuleList,
     /// Lists that replace `loaded` from a tick on.
-    upcoming: VecDeque<(u64, Vec<(Range<u64>, ModuleId)>)>,
+    upcoming: VecDeque<(u64, ModuleList)>,
 }
 
+/// The loaded modules, by the first address.
+type ModuleList = Vec<(Range<u64>, ModuleId)>;
+
+/// Path, build-id, bias and addresses: all that a module is.
 type ModuleKey = (Vec<u8>, Vec<u8>, u64, Range<u64>);
 
 /// Stacks at most; above are the numbers that mean something else.
@@ -55,7 +58,7 @@ impl Code {
     /// The stack of a return address, called from another stack, at a tick. `None` when there are
     /// more stacks than ids.
     pub fn stack_id(&mut self, parent: StackId, return_address: u64, tick: u64) -> Option<StackId> {
-        self.unload_until(tick);
+        self.load_until(tick);
         let location = self.location_id(return_address.wrapping_sub(1));
         if let Some(&known) = self.stack_ids.get(&(parent, location)) {
             return Some(known);
@@ -68,7 +71,7 @@ impl Code {
         Some(stack)
     }
 
-    fn unload_until(&mut self, tick: u64) {
+    fn load_until(&mut self, tick: u64) {
         while self.upcoming.front().is_some_and(|(from, _)| *from <= tick) {
             self.loaded = self.upcoming.pop_front().expect("it was looked at").1;
         }

@@ -120,6 +120,12 @@ impl Ledger {
         }
     }
 
+    /// Tells that an address will soon be asked for.
+    #[inline]
+    pub fn prefetch(&self, address: u64) {
+        self.blocks.prefetch(address);
+    }
+
     #[inline]
     pub fn allocate(&mut self, thread: u32, stack: u32, size_bytes: u64, address: u64, tick: u64) {
         if tick >= self.range.end {

@@ -3,6 +3,8 @@
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
+use prefetch_index::prefetch_index;
+
 /// A live block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct LiveBlock {
@@ -77,6 +79,16 @@ impl LiveBlocks {
             }
         };
         None
+    }
+
+    /// Has the row of an address brought from memory.
+    #[inline]
+    pub fn prefetch(&self, address: u64) {
+        // The slot is near the one before; only the row may be far.
+        if self.last.0 == address >> PAGE_BITS {
+            let row = self.slots[self.last.1 as usize][slot_of(address)];
+            prefetch_index(&self.rows, row as usize);
+        }
     }
 
     /// Takes the block at an address out.

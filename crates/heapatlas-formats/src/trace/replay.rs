@@ -39,8 +39,13 @@ pub(super) struct Stream {
     stacks: Vec<StackId>,
     segments: VecDeque<HeldSegment>,
     held_bytes: usize,
-    /// How much of the first segment was read.
+    /// How much of the first segment was decoded.
     at: usize,
+    /// What was decoded ahead, and how much of it was taken.
+    steps: Vec<Step>,
+    taken: usize,
+    /// What ends the stream behind the last step.
+    problem: Option<Malformed>,
     /// Nodes that come before the next action.
     nodes: Vec<(u32, u64)>,
     next: Option<Action>,
@@ -53,6 +58,16 @@ struct HeldSegment {
     base_tick: Option<u64>,
     bytes: Vec<u8>,
 }
+
+/// An event that matters here.
+#[derive(Clone, Copy)]
+enum Step {
+    Node { parent: u32, address: u64 },
+    Act { tick: u64, action: Action },
+}
+
+/// So many events are decoded at once. Their blocks are on the way from memory while those before them are applied.
+const STEPS_AHEAD: usize = 32;
 
 /// What an event does to the ledger.
 #[derive(Clone, Copy)]
@@ -101,7 +116,7 @@ impl Replay {
         let stream = &mut self.streams[index as usize];
         stream.push(segment, offset);
         if stream.next.is_none() {
-            let next = stream.advance();
+            let next = stream.advance(&self.ledger);
             self.order.extend(
                 next.report(&mut self.warnings)
                     .map(|tick| Reverse((tick, index))),
@@ -131,7 +146,7 @@ impl Replay {
             let stream = &mut self.streams[index as usize];
             let applied = stream.apply(index, tick, &mut self.code, &mut self.ledger);
             let next = match applied {
-                Ok(()) => stream.advance(),
+                Ok(()) => stream.advance(&self.ledger),
                 Err(problem) => Err(stream.give_up(problem)),
             };
             self.last_tick = self.last_tick.max(tick);
@@ -166,6 +181,9 @@ impl Stream {
             segments: VecDeque::new(),
             held_bytes: 0,
             at: 0,
+            steps: Vec::new(),
+            taken: 0,
+            problem: None,
             nodes: Vec::new(),
             next: None,
             is_broken: false,
@@ -186,32 +204,58 @@ impl Stream {
 
     /// Goes on to the next action and returns its tick; `None` at the end of what is there.
     #[inline]
-    fn advance(&mut self) -> Result<Option<u64>, Warning> {
+    fn advance(&mut self, ledger: &Ledger) -> Result<Option<u64>, Warning> {
         self.next = None;
-        while let Some(segment) = self.segments.front() {
-            if let Some(tick) = segment.base_tick.filter(|_| self.at == 0) {
-                self.decoder.start(tick);
-            }
-            let mut rest = &segment.bytes[self.at..];
-            loop {
-                match self.decoder.next(&mut rest) {
-                    Ok(Some(Event::Node { parent, address })) => self.nodes.push((parent, address)),
-                    Ok(Some(event)) => {
-                        if let Some((tick, action)) = Action::of(event) {
-                            self.at = segment.bytes.len() - rest.len();
-                            self.next = Some(action);
-                            return Ok(Some(tick));
-                        }
+        loop {
+            while let Some(&step) = self.steps.get(self.taken) {
+                self.taken += 1;
+                match step {
+                    Step::Node { parent, address } => self.nodes.push((parent, address)),
+                    Step::Act { tick, action } => {
+                        self.next = Some(action);
+                        return Ok(Some(tick));
                     }
-                    Ok(None) => break,
-                    Err(malformed) => return Err(self.give_up(Broken::Event(malformed))),
                 }
             }
-            self.held_bytes -= segment.bytes.len();
-            self.segments.pop_front();
-            self.at = 0;
+            if let Some(malformed) = self.problem {
+                return Err(self.give_up(Broken::Event(malformed)));
+            }
+            if !self.decode_ahead(ledger) {
+                return Ok(None);
+            }
         }
-        Ok(None)
+    }
+
+    /// Decodes the next steps of a segment; `false` when there is none.
+    fn decode_ahead(&mut self, ledger: &Ledger) -> bool {
+        self.taken = 0;
+        let Some(segment) = self.segments.front() else {
+            // There may be a million threads, of which most have ended.
+            self.steps = Vec::new();
+            return false;
+        };
+        self.steps.clear();
+        if let Some(tick) = segment.base_tick.filter(|_| self.at == 0) {
+            self.decoder.start(tick);
+        }
+        let mut rest = &segment.bytes[self.at..];
+        while self.steps.len() < STEPS_AHEAD {
+            match self.decoder.next(&mut rest) {
+                Ok(Some(event)) => self.steps.extend(Step::of(event, ledger)),
+                Ok(None) => {
+                    self.held_bytes -= segment.bytes.len();
+                    self.at = 0;
+                    self.segments.pop_front();
+                    return true;
+                }
+                Err(malformed) => {
+                    self.problem = Some(malformed);
+                    break;
+                }
+            }
+        }
+        self.at = segment.bytes.len() - rest.len();
+        true
     }
 
     /// Applies the next action.
@@ -224,8 +268,10 @@ impl Stream {
         ledger: &mut Ledger,
     ) -> Result<(), Broken> {
         if !self.nodes.is_empty() {
-            self.add_stacks(tick, code)?;
+            let added = self.add_stacks(tick, code);
+            // Some may have been added before one that could not.
             ledger.add_stacks(code.stacks.len());
+            added?;
         }
         match self.next {
             Some(Action::Allocate {
@@ -278,7 +324,8 @@ impl Stream {
         self.next = None;
         self.held_bytes = 0;
         self.segments.clear();
-        self.nodes.clear();
+        self.steps = Vec::new();
+        self.nodes = Vec::new();
         Warning::loss(format!(
             "block at byte {offset}: the events of thread {} are left out from here on: {problem}",
             self.number
@@ -303,11 +350,12 @@ impl std::fmt::Display for Broken {
     }
 }
 
-impl Action {
-    /// What an event does and when; `None` if it does nothing here.
+impl Step {
+    /// What an event does, `None` if nothing here. The ledger is told of a block that it will be asked for.
     #[inline(always)]
-    fn of(event: Event<'_>) -> Option<(u64, Self)> {
-        Some(match event {
+    fn of(event: Event<'_>, ledger: &Ledger) -> Option<Self> {
+        let (tick, action, address) = match event {
+            Event::Node { parent, address } => return Some(Self::Node { parent, address }),
             Event::Allocation {
                 stack,
                 size_bytes,
@@ -315,15 +363,16 @@ impl Action {
                 tick,
             } => (
                 tick,
-                Self::Allocate {
+                Action::Allocate {
                     stack,
                     size_bytes,
                     address,
                 },
+                address,
             ),
-            Event::Free { address, tick } => (tick, Self::Free { address }),
+            Event::Free { address, tick } => (tick, Action::Free { address }, address),
             Event::ReallocationBegins { address, tick } => {
-                (tick, Self::BeginReallocation { address })
+                (tick, Action::BeginReallocation { address }, address)
             }
             Event::ReallocationEnds {
                 stack,
@@ -332,14 +381,22 @@ impl Action {
                 tick,
             } => (
                 tick,
-                Self::EndReallocation {
+                Action::EndReallocation {
                     stack,
                     size_bytes,
                     address,
                 },
+                address,
             ),
-            Event::ReallocationFailed { tick } => (tick, Self::FailReallocation),
+            Event::ReallocationFailed { tick } => {
+                return Some(Self::Act {
+                    tick,
+                    action: Action::FailReallocation,
+                });
+            }
             _ => return None,
-        })
+        };
+        ledger.prefetch(address);
+        Some(Self::Act { tick, action })
     }
 }

@@ -1,0 +1,111 @@
+//! What the writer hands to its output, and when.
+
+mod recording;
+
+use std::io;
+
+use heapatlas_formats::trace::{End, Segment, Writer};
+use heapatlas_trace::file::{self, BlockHeader, BlockKind};
+use heapatlas_trace::payload;
+use recording::process;
+
+/// An output that remembers each write.
+#[derive(Default)]
+struct Writes(Vec<Vec<u8>>);
+
+impl io::Write for Writes {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.push(bytes.to_vec());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn segment(bytes: &[u8]) -> Segment<'_> {
+    Segment {
+        thread: 0,
+        base_tick: None,
+        bytes,
+    }
+}
+
+/// Kind and raw payload of each block, which is one write; the file's header and tail left out.
+fn blocks(writes: &Writes) -> Vec<(u8, u32)> {
+    let blocks = writes
+        .0
+        .iter()
+        .filter_map(|bytes| BlockHeader::from_bytes(bytes.first_chunk()?));
+    blocks
+        .map(|header| (header.kind, header.raw_bytes))
+        .collect()
+}
+
+#[test]
+fn each_block_is_one_write() {
+    let mut writer = Writer::new(Writes::default(), &process()).unwrap();
+    let segments = [segment(b"abc"), segment(b"def")];
+    writer.events(10, 20, 30, segments.into_iter()).unwrap();
+    let so_far = writer.bytes_written();
+    let writes = writer.end(&End::default()).unwrap();
+    let kinds: Vec<_> = blocks(&writes).into_iter().map(|(kind, _)| kind).collect();
+    let expected = [
+        BlockKind::Process,
+        BlockKind::Events,
+        BlockKind::End,
+        BlockKind::Index,
+    ];
+    assert_eq!(kinds, expected.map(|kind| kind as u8));
+    // Header, four blocks, tail.
+    assert_eq!(writes.0.len(), 6);
+    assert_eq!(
+        so_far,
+        writes.0[..3]
+            .iter()
+            .map(|bytes| bytes.len() as u64)
+            .sum::<u64>()
+    );
+}
+
+#[test]
+fn the_index_says_where_blocks_are() {
+    let writer = Writer::new(Vec::new(), &process()).unwrap();
+    let file = writer.end(&End::default()).unwrap();
+    let index_offset = file::index_offset(&file).unwrap() as usize;
+    let index = &file[index_offset + file::BLOCK_HEADER_BYTES..];
+    let entries: Vec<_> = payload::read_index(index)
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(entries.len(), 2);
+    for entry in entries {
+        let header = file[entry.offset as usize..].first_chunk().unwrap();
+        let header = BlockHeader::from_bytes(header).unwrap();
+        assert_eq!(
+            (header.kind, u64::from(header.raw_bytes)),
+            (entry.kind, entry.raw_bytes)
+        );
+    }
+}
+
+#[test]
+fn large_gatherings_are_split_and_large_segments_refused() {
+    let chunk = vec![7; 1 << 20];
+    let mut writer = Writer::new(Writes::default(), &process()).unwrap();
+    writer
+        .events(10, 0, 0, (0..9).map(|_| segment(&chunk)))
+        .unwrap();
+    let too_large = vec![0; 13 << 20];
+    let error = writer
+        .events(20, 0, 0, [segment(&too_large)].into_iter())
+        .unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    let writes = writer.end(&End::default()).unwrap();
+    let events = blocks(&writes)
+        .into_iter()
+        .filter(|(kind, _)| *kind == BlockKind::Events as u8);
+    let mebibytes: Vec<_> = events.map(|(_, raw_bytes)| raw_bytes >> 20).collect();
+    assert_eq!(mebibytes, [4, 4, 1]);
+}
