@@ -113,25 +113,66 @@ fn examine_elf(bytes: &[u8]) -> Option<Obstacle> {
     if linker.contains("musl") {
         return Some(Obstacle::OtherLibc(linker));
     }
-    let has = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
-    (has(b"__asan_init\0")).then_some(Obstacle::AddressSanitizer)
+    // Names of what it links with. (A compiler holds such names elsewhere, and is fine.)
+    let names = dynamic_names(bytes).unwrap_or_default();
+    let mut names = names.split(|&byte| byte == 0);
+    names
+        .any(|name| name == b"__asan_init")
+        .then_some(Obstacle::AddressSanitizer)
 }
 
 /// The dynamic linker that a program asks for.
 fn linker(bytes: &[u8]) -> Option<String> {
     const PT_INTERP: u32 = 3;
-    let table = usize::try_from(word(bytes, 32)?).ok()?;
-    let (entry_bytes, entries) = (usize::from(half(bytes, 54)?), usize::from(half(bytes, 56)?));
-    for entry in 0..entries {
-        let header = table.checked_add(entry * entry_bytes)?;
-        let kind = bytes.get(header..header.checked_add(4)?)?;
-        if u32::from_le_bytes(kind.try_into().ok()?) == PT_INTERP {
-            let start = usize::try_from(word(bytes, header.checked_add(8)?)?).ok()?;
-            let text = bytes.get(start..)?.split(|&byte| byte == 0).next()?;
-            return Some(String::from_utf8_lossy(text).into_owned());
-        }
-    }
-    None
+    let text = segment(bytes, PT_INTERP)?.split(|&byte| byte == 0).next()?;
+    Some(String::from_utf8_lossy(text).into_owned())
+}
+
+/// The strings of the dynamic symbol table.
+fn dynamic_names(bytes: &[u8]) -> Option<&[u8]> {
+    const PT_DYNAMIC: u32 = 2;
+    const DT_STRTAB: u64 = 5;
+    const DT_STRSZ: u64 = 10;
+    let entries = segment(bytes, PT_DYNAMIC)?.as_chunks::<16>().0;
+    let value = |tag| {
+        let entry = entries.iter().find(|entry| word(*entry, 0) == Some(tag))?;
+        word(entry, 8)
+    };
+    let start = usize::try_from(file_offset(bytes, value(DT_STRTAB)?)?).ok()?;
+    let length = usize::try_from(value(DT_STRSZ)?).ok()?;
+    bytes.get(start..start.checked_add(length)?)
+}
+
+/// Where in the file an address of the loaded program is.
+fn file_offset(bytes: &[u8], address: u64) -> Option<u64> {
+    const PT_LOAD: u32 = 1;
+    program_headers(bytes).find_map(|header| {
+        let (offset, start, length) = (word(header, 8)?, word(header, 16)?, word(header, 32)?);
+        let distance = address.checked_sub(start)?;
+        (kind_of(header)? == PT_LOAD && distance < length).then(|| offset.checked_add(distance))?
+    })
+}
+
+/// The bytes of the first segment of a kind.
+fn segment(bytes: &[u8], kind: u32) -> Option<&[u8]> {
+    let header = program_headers(bytes).find(|header| kind_of(header) == Some(kind))?;
+    let start = usize::try_from(word(header, 8)?).ok()?;
+    let length = usize::try_from(word(header, 32)?).ok()?;
+    bytes.get(start..start.checked_add(length)?)
+}
+
+fn kind_of(header: &[u8]) -> Option<u32> {
+    Some(u32::from_le_bytes(*header.first_chunk()?))
+}
+
+fn program_headers(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let table = word(bytes, 32).and_then(|offset| bytes.get(usize::try_from(offset).ok()?..));
+    let entry_bytes = usize::from(half(bytes, 54).unwrap_or(0)).max(1);
+    let entries = usize::from(half(bytes, 56).unwrap_or(0));
+    table
+        .unwrap_or_default()
+        .chunks_exact(entry_bytes)
+        .take(entries)
 }
 
 fn half(bytes: &[u8], at: usize) -> Option<u16> {
@@ -162,32 +203,55 @@ fn find(program: &OsStr) -> Option<PathBuf> {
 mod tests {
     use super::*;
 
-    /// A 64-bit ELF header with one program header of the given kind that names `linker`.
-    fn elf(machine: u16, kind: u32, linker: &str) -> Vec<u8> {
-        let mut bytes = vec![0; 64 + 56];
+    /// A 64-bit ELF header and segments of these kinds with these contents, loaded at their offsets.
+    fn elf(machine: u16, segments: &[(u32, &[u8])]) -> Vec<u8> {
+        const HEADER: usize = 64;
+        const ENTRY: usize = 56;
+        let mut bytes = vec![0; HEADER + ENTRY * segments.len()];
         bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
         bytes[18..20].copy_from_slice(&machine.to_le_bytes());
-        bytes[32..40].copy_from_slice(&64_u64.to_le_bytes());
-        bytes[54..58].copy_from_slice(&[56, 0, 1, 0]);
-        bytes[64..68].copy_from_slice(&kind.to_le_bytes());
-        bytes[72..80].copy_from_slice(&120_u64.to_le_bytes());
-        bytes.extend(linker.as_bytes());
-        bytes.push(0);
+        bytes[32..40].copy_from_slice(&(HEADER as u64).to_le_bytes());
+        bytes[54..58].copy_from_slice(&[ENTRY as u8, 0, segments.len() as u8, 0]);
+        for (index, (kind, contents)) in segments.iter().enumerate() {
+            let at = HEADER + ENTRY * index;
+            let (offset, length) = (bytes.len() as u64, contents.len() as u64);
+            bytes[at..at + 4].copy_from_slice(&kind.to_le_bytes());
+            for (field, value) in [(8, offset), (16, offset), (32, length)] {
+                bytes[at + field..at + field + 8].copy_from_slice(&value.to_le_bytes());
+            }
+            bytes.extend(*contents);
+        }
         bytes
+    }
+
+    const GLIBC: &[u8] = b"/lib64/ld-linux-x86-64.so.2\0";
+
+    /// A program with one name in its dynamic strings, and one elsewhere.
+    fn with_names(dynamic: &[u8], elsewhere: &[u8]) -> Vec<u8> {
+        let offset = (64 + 4 * 56 + GLIBC.len() + elsewhere.len()) as u64;
+        let table: Vec<u8> = [5, offset, 10, dynamic.len() as u64]
+            .iter()
+            .flat_map(|word: &u64| word.to_le_bytes())
+            .collect();
+        elf(62, &[(3, GLIBC), (9, elsewhere), (1, dynamic), (2, &table)])
     }
 
     #[test]
     fn tells_programs_that_cannot_be_recorded() {
-        let glibc = "/lib64/ld-linux-x86-64.so.2";
         let musl = "/lib/ld-musl-x86_64.so.1";
-        let mut sanitized = elf(62, 3, glibc);
-        sanitized.extend(b"__asan_init\0");
         let cases = [
-            (elf(62, 3, glibc), None),
-            (elf(62, 1, glibc), Some(Obstacle::Static)),
-            (elf(62, 3, musl), Some(Obstacle::OtherLibc(musl.to_owned()))),
-            (elf(183, 3, glibc), Some(Obstacle::OtherMachine)),
-            (sanitized, Some(Obstacle::AddressSanitizer)),
+            (elf(62, &[(3, GLIBC)]), None),
+            (elf(62, &[(1, GLIBC)]), Some(Obstacle::Static)),
+            (
+                elf(62, &[(3, musl.as_bytes())]),
+                Some(Obstacle::OtherLibc(musl.to_owned())),
+            ),
+            (elf(183, &[(3, GLIBC)]), Some(Obstacle::OtherMachine)),
+            (
+                with_names(b"\0__asan_init\0", b""),
+                Some(Obstacle::AddressSanitizer),
+            ),
+            (with_names(b"\0malloc\0", b"\0__asan_init\0"), None),
             (b"\x7fELF".to_vec(), None),
             (b"text".to_vec(), None),
         ];
@@ -198,11 +262,11 @@ mod tests {
 
     #[test]
     fn no_header_makes_it_fail() {
-        let whole = elf(62, 3, "/lib64/ld-linux-x86-64.so.2");
+        let whole = with_names(b"\0__asan_init\0", b"");
         for length in 0..whole.len() {
             examine_elf(&whole[..length]);
         }
-        for at in 0..120 {
+        for at in 0..whole.len() {
             let mut bytes = whole.clone();
             bytes[at] = 0xff;
             examine_elf(&bytes);

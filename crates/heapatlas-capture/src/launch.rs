@@ -6,8 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
-use std::sync::atomic::AtomicI32;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicI32};
 use std::time::{Duration, Instant};
 
 use heapatlas_trace::payload::EventsHeader;
@@ -21,8 +21,11 @@ use crate::region::Region;
 
 /// The variable by which the recorder finds the region.
 const REGION_VARIABLE: &str = "HEAPATLAS_REGION";
-/// How long events wait at most before they are gathered.
-const PAUSE: Duration = Duration::from_millis(20);
+/// How long events wait at most before they are gathered. What a killed launcher loses is less than this and
+/// the time of one gathering.
+const PAUSE: Duration = Duration::from_millis(80);
+/// How many full chunks are gathered sooner: 2 MiB. In small pieces events pack badly.
+const MANY_CHUNKS: u32 = 64;
 
 /// What to start.
 #[derive(Clone, Debug)]
@@ -182,11 +185,25 @@ impl Launched {
             match ended {
                 Some(status) if gathered == 0 => break status,
                 Some(_) => {}
-                None => self.region.wait_for_closed(seen, PAUSE),
+                None => self.wait(seen),
             }
         };
         CHILD.store(0, Release);
         sunk.map(|()| self.outcome(status))
+    }
+
+    /// Waits until there is much to gather, or something for long enough, or the program has ended.
+    fn wait(&mut self, gathered_closed: u32) {
+        let start = Instant::now();
+        loop {
+            let left = PAUSE.saturating_sub(start.elapsed());
+            let closed = self.region.header().closed.load(Acquire);
+            let is_much = closed.wrapping_sub(gathered_closed) >= MANY_CHUNKS;
+            if is_much || left.is_zero() || HAS_ENDED.swap(false, Relaxed) {
+                return;
+            }
+            self.region.wait_for_closed(closed, left);
+        }
     }
 
     fn outcome(&self, status: ExitStatus) -> Outcome {
@@ -249,6 +266,8 @@ fn os(text: &CString) -> &OsStr {
 
 /// The child that signals go to; 0 for none.
 static CHILD: AtomicI32 = AtomicI32::new(0);
+/// Set when a child ends (or stops).
+static HAS_ENDED: AtomicBool = AtomicBool::new(false);
 
 /// Handlers and not `SIG_IGN`, which the program would inherit.
 fn handle_signals() {
@@ -259,14 +278,17 @@ fn handle_signals() {
             unsafe { libc::kill(child, signal) };
         }
     }
-    // An interrupted wait is all that is wanted.
-    extern "C" fn note(_: i32) {}
+    extern "C" fn note_end(_: i32) {
+        HAS_ENDED.store(true, Relaxed);
+    }
+    // The keyboard's signals reach the program by themselves; we stay.
+    extern "C" fn stay(_: i32) {}
     let handlers: [(i32, extern "C" fn(i32)); 5] = [
         (libc::SIGTERM, pass_on),
         (libc::SIGHUP, pass_on),
-        (libc::SIGINT, note),
-        (libc::SIGQUIT, note),
-        (libc::SIGCHLD, note),
+        (libc::SIGINT, stay),
+        (libc::SIGQUIT, stay),
+        (libc::SIGCHLD, note_end),
     ];
     for (signal, handler) in handlers {
         // SAFETY: a handler that does what handlers may do. System calls that it interrupts are

@@ -105,7 +105,7 @@ fn cut_at_every_byte() {
         }
         let (profile, warnings) = read.unwrap();
         let whole = (0..4).filter(|&n| {
-            let (offset, header) = block(&file, BlockKind::Events, n);
+            let (offset, header) = block(&file, BlockKind::Columns, n);
             length >= offset + BLOCK_HEADER_BYTES + header.stored_bytes as usize
         });
         let whole = whole.count() as u64;
@@ -122,7 +122,7 @@ fn cut_at_every_byte() {
 #[test]
 fn a_killed_writer_s_warning() {
     let file = sample();
-    let (offset, _) = block(&file, BlockKind::Events, 2);
+    let (offset, _) = block(&file, BlockKind::Columns, 2);
     check_loss(
         &file[..offset],
         &format!(
@@ -168,7 +168,7 @@ fn the_process_comes_first() {
 #[test]
 fn a_changed_payload() {
     let mut file = sample();
-    let (offset, header) = block(&file, BlockKind::Events, 1);
+    let (offset, header) = block(&file, BlockKind::Columns, 1);
     file[offset + BLOCK_HEADER_BYTES] ^= 1;
     let stored = &file[offset + BLOCK_HEADER_BYTES..][..header.stored_bytes as usize];
     let (expected, found) = (header.crc32, crc32(stored));
@@ -185,7 +185,7 @@ fn a_changed_payload() {
 #[test]
 fn sizes_that_cannot_be() {
     let file = sample();
-    let (offset, header) = block(&file, BlockKind::Events, 1);
+    let (offset, header) = block(&file, BlockKind::Columns, 1);
     let check = |header: BlockHeader, expected: &str| {
         let mut file = file.clone();
         file[offset..offset + BLOCK_HEADER_BYTES].copy_from_slice(&header.to_bytes());

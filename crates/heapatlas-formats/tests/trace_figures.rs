@@ -396,7 +396,9 @@ fn the_timeline_ends_with_the_recording() {
 
 #[test]
 fn code_maps_come_in_pieces() {
-    let mut writer = Writer::new(Vec::new(), &process()).unwrap();
+    let mut writer = Writer::new(Vec::new(), &process())
+        .unwrap()
+        .with_exact_times();
     let line = b"1000 20 function\n";
     let long = line.repeat((9 << 20) / line.len());
     writer.map(b"/tmp/perf-1.map", &long).unwrap();

@@ -39,6 +39,8 @@ pub enum BlockKind {
     End = 6,
     /// Where the blocks are.
     Index = 7,
+    /// What [`Events`](Self::Events) is, sorted into columns.
+    Columns = 8,
 }
 
 impl BlockKind {
@@ -52,6 +54,7 @@ impl BlockKind {
             5 => Self::Map,
             6 => Self::End,
             7 => Self::Index,
+            8 => Self::Columns,
             _ => return None,
         })
     }

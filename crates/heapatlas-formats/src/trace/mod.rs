@@ -19,6 +19,7 @@
 mod blocks;
 mod clock;
 mod code;
+mod columns;
 mod error;
 mod facts;
 mod ledger;

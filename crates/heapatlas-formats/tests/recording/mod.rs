@@ -70,7 +70,9 @@ pub fn amount(bytes: u64, blocks: u64) -> Amount {
 impl Recording {
     /// A recording of threads 0 and up, whose numbers in the system are 100 and up.
     pub fn new(threads: usize) -> Self {
-        let mut writer = Writer::new(Vec::new(), &process()).unwrap();
+        let mut writer = Writer::new(Vec::new(), &process())
+            .unwrap()
+            .with_exact_times();
         for thread in 0..threads as u64 {
             let name = format!("worker {thread}");
             let thread = ThreadInfo {
