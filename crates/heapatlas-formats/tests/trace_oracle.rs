@@ -61,7 +61,16 @@ fn stack() -> impl Strategy<Value = Path> {
     })
 }
 
-/// Random numbers made into what programs can do: a thread in a reallocation does nothing else.
+/// A reallocation that has begun.
+#[derive(Clone, Copy)]
+struct Pending {
+    address: u64,
+    /// Somebody else got the old block's address: it cannot fail any more.
+    is_moved: bool,
+}
+
+/// Random numbers made into what programs can do: a thread in a reallocation does nothing else, and a
+/// block that lives on was never given to anybody else.
 fn program() -> impl Strategy<Value = Vec<Event>> {
     let step = (
         0..THREADS,
@@ -72,18 +81,18 @@ fn program() -> impl Strategy<Value = Vec<Event>> {
         1_u64..200,
     );
     prop::collection::vec(step, 0..150).prop_map(|steps| {
-        let mut is_reallocating = [false; THREADS];
+        let mut pending: [Option<Pending>; THREADS] = [None; THREADS];
         let mut time = 0;
-        let steps = steps
+        let mut program: Vec<_> = steps
             .into_iter()
             .map(|(thread, kind, address, stack, size, later)| {
                 time += later;
                 // Some are not aligned.
                 let (address, size) = (address * 4, size * size * 10);
-                let was_reallocating = std::mem::take(&mut is_reallocating[thread]);
+                let was_pending = pending[thread].take();
                 let action = match kind {
-                    0 if was_reallocating => Action::Fail,
-                    _ if was_reallocating => Action::End {
+                    0 if was_pending.is_some_and(|pending| !pending.is_moved) => Action::Fail,
+                    _ if was_pending.is_some() => Action::End {
                         stack,
                         size,
                         address,
@@ -95,17 +104,38 @@ fn program() -> impl Strategy<Value = Vec<Event>> {
                     },
                     4..=6 => Action::Free { address },
                     _ => {
-                        is_reallocating[thread] = true;
+                        pending[thread] = Some(Pending {
+                            address,
+                            is_moved: false,
+                        });
                         Action::Begin { address }
                     }
                 };
+                if let Action::Allocate { .. } | Action::End { .. } = action {
+                    let taken = pending.iter_mut().flatten();
+                    taken
+                        .filter(|pending| pending.address == address)
+                        .for_each(|pending| pending.is_moved = true);
+                }
                 Event {
                     thread,
                     time,
                     action,
                 }
-            });
-        steps.collect()
+            })
+            .collect();
+        let moved = |pending: Option<Pending>| pending.is_some_and(|pending| pending.is_moved);
+        let threads = (0..THREADS).filter(|&thread| moved(pending[thread]));
+        program.extend(threads.map(|thread| Event {
+            thread,
+            time: time + 1 + thread as u64,
+            action: Action::End {
+                stack: path(&[]),
+                size: 10,
+                address: 1000 + 16 * thread as u64,
+            },
+        }));
+        program
     })
 }
 

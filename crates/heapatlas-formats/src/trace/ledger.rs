@@ -132,7 +132,6 @@ impl Ledger {
             return;
         }
         let row = &mut self.threads[thread as usize];
-        row.last_address = Some(address);
         let is_counted = row.is_counted && tick >= self.range.start;
         let stack = if is_counted { stack } else { NOT_COUNTED };
         let block = LiveBlock {
@@ -148,6 +147,7 @@ impl Ledger {
             add(&mut self.sizes[bits(size_bytes)], size_bytes);
         }
         self.hold(address, block, tick);
+        self.threads[thread as usize].last_address = Some(address);
     }
 
     #[inline]
@@ -250,6 +250,9 @@ impl Ledger {
         if let Some(missed) = self.blocks.insert(address, block) {
             self.missed_frees += 1;
             self.subtract(missed, tick);
+            // What is freed here next is not what that thread allocated last.
+            let last_address = &mut self.threads[missed.thread as usize].last_address;
+            last_address.take_if(|last| *last == address);
         }
         if block.stack == NOT_COUNTED {
             return;
