@@ -188,6 +188,7 @@ impl Bench<'_> {
             return;
         };
         row.trace_bytes = fs::metadata(&trace).ok().map(|metadata| metadata.len());
+        recorders.forget_names();
         let run = measure::measure(&mut recorders.report(row.contender, &trace));
         if let (Contender::Heaptrack, Ok(run)) = (row.contender, &run) {
             row.allocations = contenders::heaptrack_allocations(&run.stdout);

@@ -182,8 +182,18 @@ impl Recorders<'_> {
 
     fn heapatlas_summary(&self) -> Command {
         let mut command = Command::new(&self.heapatlas);
-        command.arg("summary");
+        command.arg("summary").env("XDG_CACHE_HOME", self.cache());
         command
+    }
+
+    fn cache(&self) -> PathBuf {
+        self.folder.join("cache")
+    }
+
+    /// As it is when a program is recorded for the first time: heapatlas remembers the names it found.
+    pub fn forget_names(&self) {
+        // It was not there yet if that fails.
+        fs::remove_dir_all(self.cache()).ok();
     }
 
     /// How many allocations a trace of ours holds.

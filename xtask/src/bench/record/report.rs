@@ -35,7 +35,8 @@ fn write_introduction(out: &mut String, results: &Results) {
              Added is the CPU beyond that of the program alone (for samplers: beyond that of the \
              program with the same allocator); per allocation it includes the free, and the number \
              is that of `heapatlas summary --json`. The report is `heapatlas summary` or \
-             `heaptrack_print`, with names.\n\n\
+             `heaptrack_print`, with names: heapatlas looks them up then, with nothing remembered from \
+             an earlier report, and heaptrack did while recording.\n\n\
              The rivals: heaptrack as its script runs it, with interpreter and compressor; its \
              preloaded library alone, writing raw events that nobody interprets; valgrind's DHAT; \
              dhat-rs, which is built into the Rust program; jemalloc's profiler, which writes a \
