@@ -206,7 +206,11 @@ fn node_major() -> Option<u32> {
         .ok()
 }
 
-fn install_apt_packages(packages: &[&str]) -> anyhow::Result<()> {
+/// Installs Debian packages, as root or by `sudo` if that asks for nothing.
+///
+/// # Errors
+/// When we may not, or when one of them is not to be had.
+pub fn install_apt_packages(packages: &[&str]) -> anyhow::Result<()> {
     if !steps::succeeds(Command::new("apt-get").arg("--version")) {
         bail!("no `apt-get` here");
     }

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
+use super::statistics::Spread;
+
 /// A rival that hangs must not stop the benchmark.
 const TIME_LIMIT: Duration = Duration::from_secs(900);
 
@@ -28,6 +30,52 @@ pub struct Run {
     pub failure: Option<String>,
 }
 
+/// The runs of one program on one input.
+#[derive(Default)]
+pub struct Runs {
+    pub costs: Vec<Cost>,
+    pub failure: Option<String>,
+}
+
+impl Runs {
+    pub fn add(&mut self, run: &Run) {
+        match &run.failure {
+            None => self.costs.push(run.cost),
+            Some(failure) => self.failure = Some(failure.clone()),
+        }
+    }
+
+    pub fn cpu(&self) -> Option<Spread> {
+        Spread::of(self.costs.iter().map(|cost| cost.cpu.as_secs_f64()))
+    }
+
+    pub fn wall(&self) -> Option<Spread> {
+        Spread::of(self.costs.iter().map(|cost| cost.wall.as_secs_f64()))
+    }
+
+    /// The median.
+    pub fn cpu_seconds(&self) -> Option<f64> {
+        self.cpu().map(|spread| spread.median)
+    }
+
+    /// The median.
+    pub fn wall_seconds(&self) -> Option<f64> {
+        self.wall().map(|spread| spread.median)
+    }
+
+    /// The median.
+    pub fn peak_megabytes(&self) -> Option<f64> {
+        let peaks = self.costs.iter().map(|cost| cost.peak_bytes as f64 / 1e6);
+        Spread::of(peaks).map(|spread| spread.median)
+    }
+
+    /// Why there are no figures, fit for a cell of a table.
+    pub fn failure_cell(&self) -> String {
+        let failure = self.failure.as_deref().unwrap_or("was not run");
+        format!("fails: `{}`", failure.replace('|', "/").replace('`', "'"))
+    }
+}
+
 /// Runs `command` to its end. The peak of a child begins with what we ourselves once used, because
 /// it starts as a copy of us: this process must stay small.
 ///
@@ -44,7 +92,22 @@ pub fn measure_json(command: &mut Command) -> anyhow::Result<Run> {
     Ok(run)
 }
 
-fn measure(command: &mut Command) -> anyhow::Result<Run> {
+/// Runs `command` to its end.
+///
+/// # Errors
+/// When the program cannot be started; one that fails gives a `Run` that says so.
+pub fn measure(command: &mut Command) -> anyhow::Result<Run> {
+    measure_while(command, || Ok(()))
+}
+
+/// The same for a server, which `meanwhile` uses and then ends. If that fails the server is killed.
+///
+/// # Errors
+/// As for `measure`.
+pub fn measure_while(
+    command: &mut Command,
+    meanwhile: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<Run> {
     let (mut stdout, mut stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
     let start = Instant::now();
     let child = command
@@ -53,10 +116,18 @@ fn measure(command: &mut Command) -> anyhow::Result<Run> {
         .stderr(stderr.try_clone()?)
         .spawn()
         .with_context(|| format!("cannot start `{}`", command.get_program().display()))?;
-    let end = wait(child.id() as libc::pid_t, start)?;
+    let pid = child.id() as libc::pid_t;
+    let used = meanwhile();
+    if used.is_err() {
+        kill(pid);
+    }
+    let end = wait(pid, start)?;
     let wall = start.elapsed();
     let (stdout, stderr) = (read_back(&mut stdout)?, read_back(&mut stderr)?);
-    let failure = failure_of(&end, &stderr);
+    let failure = match used {
+        Ok(()) => failure_of(&end, &stderr),
+        Err(error) => Some(format!("{error:#}")),
+    };
     let cost = Cost {
         cpu: duration_of(end.usage.ru_utime) + duration_of(end.usage.ru_stime),
         wall,
@@ -99,11 +170,16 @@ fn wait(pid: libc::pid_t, start: Instant) -> io::Result<End> {
         }
         if start.elapsed() > TIME_LIMIT && !was_too_slow {
             was_too_slow = true;
-            // SAFETY: `pid` is our child and was not waited for yet, so the id is not reused.
-            unsafe { libc::kill(pid, libc::SIGKILL) };
+            kill(pid);
         }
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// For a child of ours that was not waited for yet.
+fn kill(pid: libc::pid_t) {
+    // SAFETY: no memory is involved, and the id of a child that was not waited for is not reused.
+    unsafe { libc::kill(pid, libc::SIGKILL) };
 }
 
 fn failure_of(end: &End, stderr: &str) -> Option<String> {
@@ -134,6 +210,22 @@ fn read_back(file: &mut File) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+pub fn print_run(round: usize, title: &str, run: &Run) {
+    let Cost {
+        cpu,
+        wall,
+        peak_bytes,
+    } = run.cost;
+    let (cpu, wall) = (cpu.as_secs_f64(), wall.as_secs_f64());
+    let peak = peak_bytes as f64 / 1e6;
+    let failure = run
+        .failure
+        .as_deref()
+        .map(|text| format!("  FAILED: {text}"));
+    let failure = failure.unwrap_or_default();
+    println!("{round}  {title:<26} {cpu:>7.2} s CPU {wall:>7.2} s {peak:>7.0} MB{failure}");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,6 +248,13 @@ mod tests {
         // A shell is small, and so is what it inherits from us.
         let peak = run.cost.peak_bytes;
         assert!((500_000..60_000_000).contains(&peak), "{peak}");
+    }
+
+    #[test]
+    fn who_cannot_be_used_is_ended() {
+        let mut sleeper = Command::new("sleep");
+        let run = measure_while(sleeper.arg("100"), || anyhow::bail!("no answer")).unwrap();
+        assert_eq!(run.failure.as_deref(), Some("no answer"));
     }
 
     #[test]

@@ -1,17 +1,23 @@
-//! The results as Markdown: what is printed, and what becomes docs/benchmarks.md.
+//! The results as Markdown: what is printed, and what becomes a part of docs/benchmarks.md.
 
 use std::fmt::Write;
 
 use super::contenders::Contender;
-use super::goals::{self, cpu_seconds, peak_megabytes};
-use super::statistics::Spread;
-use super::{Compared, Opened, Results, Runs, machine};
+use super::goals;
+use super::{Compared, Opened, Results};
+use crate::bench::machine;
+use crate::bench::measure::Runs;
+use crate::bench::statistics::Spread;
+use crate::bench::verdict;
+
+/// The heading of this part of the document.
+pub const TITLE: &str = "V8 heap snapshots";
 
 pub fn markdown(results: &Results) -> String {
     let mut out = String::new();
     write_introduction(&mut out, results);
-    write_goals(&mut out, results);
-    out.push_str("## Opening a snapshot\n\n");
+    verdict::write_table(&mut out, &goals::verdicts(results));
+    out.push_str("### Opening a snapshot\n\n");
     for opened in &results.opened {
         write_opened(&mut out, opened);
     }
@@ -23,8 +29,7 @@ pub fn markdown(results: &Results) -> String {
 fn write_introduction(out: &mut String, results: &Results) {
     let set = if results.is_quick { "--quick" } else { "" };
     let text = format!(
-        "# Benchmarks\n\n\
-         Written by `cargo xtask bench v8 {set}`, {}, on {}.\n\n\
+        "Written by `cargo xtask bench v8 {set}`, {}, on {}.\n\n\
          Every program opens the same files in turn, {} times (a file above 1 GB twice at \
          most), from start to exit, with the files \
          in the page cache. CPU is the user and system time of all threads and child processes; \
@@ -41,26 +46,14 @@ fn write_introduction(out: &mut String, results: &Results) {
     out.push_str(&text.replace(" `,", "`,"));
 }
 
-fn write_goals(out: &mut String, results: &Results) {
-    out.push_str("## Goals\n\n| goal | measured | |\n|---|---|---|\n");
-    for verdict in goals::verdicts(results) {
-        let outcome = verdict.outcome.shown();
-        push_line(
-            out,
-            format_args!("| {} | {} | {outcome} |", verdict.goal, verdict.measured),
-        );
-    }
-    out.push('\n');
-}
-
 fn write_opened(out: &mut String, opened: &Opened) {
     let (title, megabytes) = (&opened.input.title, opened.input.megabytes());
-    push_line(out, format_args!("### {title}, {megabytes:.0} MB\n"));
+    push_line(out, format_args!("#### {title}, {megabytes:.0} MB\n"));
     out.push_str(
         "| | CPU s | wall s | CPU ms per MB | x DevTools' CPU | peak MB | peak / file |\n",
     );
     out.push_str("|---|---|---|---|---|---|---|\n");
-    let devtools = cpu_seconds(opened.runs_of(Contender::DevTools));
+    let devtools = opened.runs_of(Contender::DevTools).cpu_seconds();
     for (contender, runs) in &opened.runs {
         write_opened_row(out, contender.title(), runs, megabytes, devtools);
     }
@@ -74,20 +67,10 @@ fn write_opened_row(
     megabytes: f64,
     devtools: Option<f64>,
 ) {
-    let (Some(cpu), Some(wall), Some(peak)) = (
-        Spread::of(runs.costs.iter().map(|cost| cost.cpu.as_secs_f64())),
-        Spread::of(runs.costs.iter().map(|cost| cost.wall.as_secs_f64())),
-        peak_megabytes(runs),
-    ) else {
-        let failure = runs
-            .failure
-            .as_deref()
-            .unwrap_or("was not run")
-            .replace('|', "/");
-        push_line(
-            out,
-            format_args!("| {title} | fails: `{failure}` | | | | | |"),
-        );
+    let (Some(cpu), Some(wall), Some(peak)) = (runs.cpu(), runs.wall(), runs.peak_megabytes())
+    else {
+        let failure = runs.failure_cell();
+        push_line(out, format_args!("| {title} | {failure} | | | | | |"));
         return;
     };
     let per_megabyte = cpu.median * 1e3 / megabytes;
@@ -112,7 +95,7 @@ fn figures_sentence(opened: &Opened) -> String {
 }
 
 fn write_compared(out: &mut String, compared: &Compared) {
-    out.push_str("## Comparing two opened snapshots\n\n");
+    out.push_str("### Comparing two opened snapshots\n\n");
     out.push_str("CPU seconds of the comparison alone, and per million nodes of both files.\n\n");
     out.push_str("| | CPU s | s per million nodes |\n|---|---|---|\n");
     let rows = [
@@ -140,7 +123,7 @@ fn write_compared(out: &mut String, compared: &Compared) {
 }
 
 fn write_leaks(out: &mut String, results: &Results) {
-    out.push_str("## Leaks in three snapshots of a growing process\n\n");
+    out.push_str("### Leaks in three snapshots of a growing process\n\n");
     let sizes: Vec<_> = results
         .series
         .iter()
@@ -154,21 +137,8 @@ fn write_leaks(out: &mut String, results: &Results) {
             results.series[0].title
         ),
     );
-    let wall = Spread::of(
-        results
-            .leaks
-            .costs
-            .iter()
-            .map(|cost| cost.wall.as_secs_f64()),
-    );
-    let cpu = Spread::of(
-        results
-            .leaks
-            .costs
-            .iter()
-            .map(|cost| cost.cpu.as_secs_f64()),
-    );
-    match (wall, cpu, peak_megabytes(&results.leaks)) {
+    let leaks = &results.leaks;
+    match (leaks.wall(), leaks.cpu(), leaks.peak_megabytes()) {
         (Some(wall), Some(cpu), Some(peak)) => push_line(
             out,
             format_args!(

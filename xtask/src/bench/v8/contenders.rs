@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::measure::Run;
+use crate::bench::measure::Run;
 use crate::peers::Peers;
 
 /// Opens a snapshot in one way.

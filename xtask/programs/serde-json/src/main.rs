@@ -1,0 +1,55 @@
+//! `serde-json-workload THREADS DOCUMENTS`: each thread parses and writes that many documents.
+
+use std::fmt::Write;
+use std::thread;
+
+use serde_json::Value;
+
+#[cfg(feature = "dhat")]
+#[global_allocator]
+static ALLOCATOR: dhat::Alloc = dhat::Alloc;
+
+fn main() {
+    #[cfg(feature = "dhat")]
+    let _profiler = dhat::Profiler::new_heap();
+    let mut arguments = std::env::args().skip(1);
+    let mut next = || arguments.next().and_then(|text| text.parse().ok());
+    let (Some(threads), Some(documents)) = (next(), next()) else {
+        eprintln!("error: usage: serde-json-workload THREADS DOCUMENTS");
+        std::process::exit(2);
+    };
+    let workers: Vec<_> = (0..threads)
+        .map(|thread: u64| thread::spawn(move || work(thread, documents)))
+        .collect();
+    let lengths = workers
+        .into_iter()
+        .map(|worker| worker.join().expect("it does not panic"));
+    println!("{}", lengths.sum::<usize>());
+}
+
+fn work(thread: u64, documents: u64) -> usize {
+    (0..documents)
+        .map(|document| round_trip(&text_of(thread, document)))
+        .sum()
+}
+
+fn round_trip(text: &str) -> usize {
+    let mut value: Value = serde_json::from_str(text).expect("we wrote it");
+    value["seen"] = Value::Bool(true);
+    value.to_string().len()
+}
+
+fn text_of(thread: u64, document: u64) -> String {
+    let mut text = format!(r#"{{"thread": {thread}, "document": {document}, "items": ["#);
+    for item in 0..50 {
+        let comma = if item == 0 { "" } else { "," };
+        write!(
+            text,
+            r#"{comma}{{"id": {item}, "name": "item {item} of {document}", "price": {item}.25,
+            "tags": ["a", "b{item}"], "size": {{"width": {item}, "height": 3}}}}"#
+        )
+        .expect("a string takes everything");
+    }
+    text.push_str("]}");
+    text
+}
