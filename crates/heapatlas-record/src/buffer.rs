@@ -1,18 +1,13 @@
 //! Where a thread's events go: chunks of the region, one after the other.
 
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::{Relaxed, Release};
 
 use heapatlas_trace::shared::{CHUNK_ROOM, KIND_EVENTS};
 use heapatlas_trace::{Encoder, MAX_EVENT_BYTES};
 
 use crate::clock::ticks;
 use crate::region::{Chunk, Errno, Region};
-
-/// How long a thread waits for the launcher to free a chunk before it gives up, in nanoseconds.
-const PATIENCE_NS: i64 = 2_000_000_000;
-/// How long it waits before it looks again.
-const PAUSE_NS: i64 = 5_000_000;
 
 /// The stream of one thread.
 pub struct Buffer {
@@ -78,7 +73,7 @@ impl Buffer {
     fn next_chunk(&mut self) -> bool {
         let _errno = Errno::save();
         self.close();
-        let Some(chunk) = take_or_wait(&self.region) else {
+        let Some(chunk) = self.region.take_or_wait() else {
             return false;
         };
         self.open(chunk);
@@ -108,25 +103,6 @@ impl Buffer {
         self.bytes = chunk.bytes();
         self.filled = 0;
         self.chunk = Some(chunk);
-    }
-}
-
-/// A free chunk, as soon as there is one.
-fn take_or_wait(region: &Region) -> Option<Chunk> {
-    let header = region.header();
-    let mut waited = 0;
-    loop {
-        let seen = header.freed.load(Acquire);
-        if let Some(chunk) = region.take() {
-            header.waited_ns.fetch_add(waited as u64, Relaxed);
-            return Some(chunk);
-        }
-        if waited >= PATIENCE_NS || header.launcher_reads.load(Relaxed) == 0 {
-            header.waited_ns.fetch_add(waited as u64, Relaxed);
-            return None;
-        }
-        region.wait_for_free(seen, PAUSE_NS);
-        waited += PAUSE_NS;
     }
 }
 

@@ -1,13 +1,34 @@
 //! The list of loaded files, for the reader who looks names up.
 
 use core::ffi::{CStr, c_int, c_void};
-use core::sync::atomic::Ordering::{Relaxed, Release};
+use core::ops::Range;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicU64, AtomicUsize};
 
 use heapatlas_trace::shared::{CHUNK_ROOM, KIND_MODULES, KIND_MODULES_END};
 use heapatlas_trace::varint;
 
 use crate::clock::ticks;
 use crate::region::{Chunk, Region};
+use crate::unwind;
+
+/// The addresses of the files in the list that was published last, as pairs of start and end.
+static LISTED: [[AtomicU64; 2]; 1024] = [const { [const { AtomicU64::new(0) }; 2] }; 1024];
+static LISTED_COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether a file was loaded that holds the code before `return_address`, and that is in no list yet.
+/// (Code of JIT compilers is in none, ever.)
+pub fn is_missing(return_address: u64) -> bool {
+    let address = return_address.wrapping_sub(1);
+    let count = LISTED_COUNT.load(Acquire);
+    // Of more files than there is room for we know nothing.
+    let Some(listed) = LISTED.get(..count) else {
+        return false;
+    };
+    let holds =
+        |[start, end]: &[AtomicU64; 2]| (start.load(Relaxed)..end.load(Relaxed)).contains(&address);
+    !listed.iter().any(holds) && unwind::is_loaded(address)
+}
 
 /// Hands the list of loaded files to the launcher. Gives up quietly when there is no room.
 pub fn publish(region: &Region, process: u32) {
@@ -16,6 +37,7 @@ pub fn publish(region: &Region, process: u32) {
     unsafe { libc::dl_iterate_phdr(Some(count_one), (&raw mut count).cast()) };
     let mut list = List {
         parts: Parts::new(*region, process),
+        listed: 0,
         left: count,
     };
     list.parts.varint(ticks());
@@ -27,11 +49,15 @@ pub fn publish(region: &Region, process: u32) {
         list.left -= 1;
         list.parts.put(&[0; 5]);
     }
+    LISTED_COUNT.store(list.listed, Release);
     list.parts.end();
 }
 
 struct List {
     parts: Parts,
+    /// Files that were written.
+    listed: usize,
+    /// Files that are yet to be written.
     left: u64,
 }
 
@@ -52,11 +78,17 @@ unsafe extern "C" fn write_one(
         return 1;
     }
     list.left -= 1;
-    write_module(&mut list.parts, info);
+    let range = write_module(&mut list.parts, info);
+    if let Some([start, end]) = LISTED.get(list.listed) {
+        start.store(range.start, Relaxed);
+        end.store(range.end, Relaxed);
+    }
+    list.listed += 1;
     0
 }
 
-fn write_module(parts: &mut Parts, info: &libc::dl_phdr_info) {
+/// Gives the addresses of the file.
+fn write_module(parts: &mut Parts, info: &libc::dl_phdr_info) -> Range<u64> {
     let mut own_path = [0; 4096];
     parts.text(path_of(info, &mut own_path));
     // SAFETY: the linker's table of so many headers.
@@ -71,8 +103,11 @@ fn write_module(parts: &mut Parts, info: &libc::dl_phdr_info) {
     };
     let start = loaded().map(|header| header.p_vaddr).min().unwrap_or(0);
     let end = loaded().map(|header| header.p_vaddr + header.p_memsz).max();
-    parts.varint(info.dlpi_addr.wrapping_add(start));
-    parts.varint(info.dlpi_addr.wrapping_add(end.unwrap_or(0)));
+    let start = info.dlpi_addr.wrapping_add(start);
+    let end = info.dlpi_addr.wrapping_add(end.unwrap_or(0));
+    parts.varint(start);
+    parts.varint(end);
+    start..end
 }
 
 /// The linker knows the program itself by no name.
@@ -133,6 +168,8 @@ struct Parts {
     sequence: u64,
     chunk: Option<Chunk>,
     filled: usize,
+    /// There was no chunk for a part: the list is not ended, and so never used.
+    is_lost: bool,
 }
 
 impl Parts {
@@ -146,6 +183,7 @@ impl Parts {
             sequence: 0,
             chunk: None,
             filled: CHUNK_ROOM,
+            is_lost: false,
         }
     }
 
@@ -178,8 +216,13 @@ impl Parts {
     }
 
     fn open(&mut self) {
-        self.chunk = self.region.take();
-        let Some(chunk) = &self.chunk else { return };
+        if !self.is_lost {
+            self.chunk = self.region.take_or_wait();
+        }
+        let Some(chunk) = &self.chunk else {
+            self.is_lost = true;
+            return;
+        };
         self.filled = 0;
         self.sequence += 1;
         let header = chunk.header();

@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU32};
 
 use heapatlas_trace::shared::{MODE_EXACT, MODE_IDLE};
 
-use crate::region::Region;
+use crate::region::{Errno, Region};
 use crate::thread::{self, Thread};
 use crate::{module_list, os, unwind};
 
@@ -81,8 +81,11 @@ impl Recorder {
         sentinel.is_none_or(|word| word.load(Relaxed) == 0)
     }
 
-    /// Writes the list of modules anew: something was loaded.
+    /// Writes the list of modules anew: something was loaded or closed.
+    #[cold]
+    #[inline(never)]
     pub fn publish_modules(&self) {
+        let _errno = Errno::save();
         if let Some(region) = self.region() {
             module_list::publish(&region, self.process());
         }

@@ -10,6 +10,11 @@ use heapatlas_trace::shared::{
     REGION_BYTES,
 };
 
+/// How long a thread waits for the launcher to free a chunk before it gives up, in nanoseconds.
+const PATIENCE_NS: i64 = 2_000_000_000;
+/// How long it waits before it looks again.
+const PAUSE_NS: i64 = 5_000_000;
+
 /// A mapped region. It stays mapped as long as the process image lives.
 #[derive(Clone, Copy)]
 pub struct Region {
@@ -97,6 +102,24 @@ impl Region {
         Some(Chunk { number, base })
     }
 
+    /// Takes a chunk as soon as there is one. Waits for a bounded time, and not at all when the launcher is gone.
+    pub fn take_or_wait(&self) -> Option<Chunk> {
+        let header = self.header();
+        let mut waited_ns = 0;
+        let chunk = loop {
+            let seen = header.freed.load(Acquire);
+            let chunk = self.take();
+            let has_patience = waited_ns < PATIENCE_NS && header.launcher_reads.load(Relaxed) != 0;
+            if chunk.is_some() || !has_patience {
+                break chunk;
+            }
+            self.wait_for_free(seen, PAUSE_NS);
+            waited_ns += PAUSE_NS;
+        };
+        header.waited_ns.fetch_add(waited_ns as u64, Relaxed);
+        chunk
+    }
+
     /// Hands a chunk to the launcher and wakes it.
     pub fn close(&self, chunk: Chunk) {
         self.state(chunk.number).store(CLOSED, Release);
@@ -105,7 +128,7 @@ impl Region {
     }
 
     /// Waits until a chunk may be free, for at most `nanoseconds`.
-    pub fn wait_for_free(&self, seen: u32, nanoseconds: i64) {
+    fn wait_for_free(&self, seen: u32, nanoseconds: i64) {
         let limit = libc::timespec {
             tv_sec: nanoseconds / 1_000_000_000,
             tv_nsec: nanoseconds % 1_000_000_000,

@@ -13,7 +13,7 @@ use crate::recorder::Recorder;
 use crate::region::{Errno, Region};
 use crate::stack_table::NodeSink;
 use crate::unwind::{CheckResult, Registers, ThreadStacks};
-use crate::{os, stack_bounds, tls};
+use crate::{module_list, os, stack_bounds, tls};
 
 /// The state of one thread, in pages of its own.
 pub struct Thread {
@@ -23,6 +23,7 @@ pub struct Thread {
     buffer: Buffer,
     stacks: ThreadStacks,
     region: Region,
+    recorder: &'static Recorder,
     captures_until_check: u32,
 }
 
@@ -131,11 +132,19 @@ impl Guard<'_> {
         let Thread {
             buffer,
             stacks,
+            recorder,
             captures_until_check,
             ..
         } = &mut *self.0;
         *captures_until_check = captures_until_check.wrapping_sub(1);
-        let captured = stacks.capture(entry.registers(), &mut Nodes(buffer));
+        let mut nodes = Nodes {
+            buffer,
+            has_unlisted_code: false,
+        };
+        let captured = stacks.capture(entry.registers(), &mut nodes);
+        if nodes.has_unlisted_code {
+            recorder.publish_modules();
+        }
         if *captures_until_check == 0 {
             self.check(entry);
         }
@@ -158,13 +167,19 @@ impl Guard<'_> {
 }
 
 /// New stack nodes go to the stream before the event that needs them.
-struct Nodes<'b>(&'b mut Buffer);
+struct Nodes<'b> {
+    buffer: &'b mut Buffer,
+    /// A node is of a file that was loaded after the list of modules was written. It is to be written
+    /// anew before the event, so that the reader has it for this node.
+    has_unlisted_code: bool,
+}
 
 impl NodeSink for Nodes<'_> {
     fn node(&mut self, parent: u32, address: u64) {
         // A full buffer drops the event, too, and that is counted.
-        self.0
+        self.buffer
             .write(|encoder, out| encoder.node(out, parent, address));
+        self.has_unlisted_code |= module_list::is_missing(address);
     }
 }
 
@@ -181,7 +196,7 @@ fn attach(recorder: &'static Recorder) -> Option<Guard<'static>> {
     enter_thread(thread)
 }
 
-fn new_thread(recorder: &Recorder) -> Option<NonNull<Thread>> {
+fn new_thread(recorder: &'static Recorder) -> Option<NonNull<Thread>> {
     let region = recorder.region()?;
     let bounds: Range<u64> = stack_bounds::of_this_thread()?;
     let stacks = ThreadStacks::new(bounds)?;
@@ -195,6 +210,7 @@ fn new_thread(recorder: &Recorder) -> Option<NonNull<Thread>> {
             buffer: Buffer::new(region, number, recorder.process()),
             stacks,
             region,
+            recorder,
             captures_until_check: check_interval,
         });
     }

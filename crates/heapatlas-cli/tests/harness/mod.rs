@@ -3,11 +3,13 @@
 // Each test file uses a part of this.
 #![allow(dead_code)]
 
+pub mod programs;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,6 +21,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(120);
 /// What a run left behind.
 #[derive(Debug)]
 pub struct Answer {
+    pub status: ExitStatus,
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
@@ -92,12 +95,13 @@ pub fn answer(command: &mut Command, stdin: Option<Vec<u8>>) -> Answer {
     }
     let stdout = read_all(child.stdout.take().expect("piped"));
     let stderr = read_all(child.stderr.take().expect("piped"));
-    let code = wait(&mut child);
+    let status = wait(&mut child);
     let text = |reader: thread::JoinHandle<Vec<u8>>| {
         String::from_utf8(reader.join().expect("readers do not panic")).expect("output is UTF-8")
     };
     let answer = Answer {
-        code,
+        status,
+        code: status.code(),
         stdout: text(stdout),
         stderr: text(stderr),
     };
@@ -117,13 +121,13 @@ fn read_all(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>>
     })
 }
 
-/// The exit code; fails when the time limit passes.
+/// How it ended; fails when the time limit passes.
 #[track_caller]
-fn wait(child: &mut Child) -> Option<i32> {
+pub fn wait(child: &mut Child) -> ExitStatus {
     let start = Instant::now();
     loop {
         if let Some(status) = child.try_wait().expect("a child can be waited for") {
-            return status.code();
+            return status;
         }
         if start.elapsed() > TIME_LIMIT {
             let _ = child.kill();

@@ -38,7 +38,7 @@ use memory::StackMemory;
 use remembered::{Mark, Remembered, StackEnd, Word};
 use walk::{End, Step, Walker};
 
-pub use modules::prepare;
+pub use modules::{is_loaded, prepare};
 pub use rules::forget_all;
 
 /// The deepest stack that is recorded to its end; of deeper ones the inner half at least.

@@ -63,6 +63,12 @@ pub fn find(address: u64) -> Option<Module> {
     })
 }
 
+/// Whether a module with an unwind table holds `address`.
+#[must_use]
+pub fn is_loaded(address: u64) -> bool {
+    find(address).is_some()
+}
+
 struct Search {
     address: u64,
     found: Option<Module>,
