@@ -34,7 +34,10 @@ pub fn run() {
 
 #[derive(Default)]
 struct Server {
-    #[expect(clippy::vec_box, reason = "each leaked session is to be a block of its own")]
+    #[expect(
+        clippy::vec_box,
+        reason = "each leaked session is to be a block of its own"
+    )]
     sessions: Vec<Box<Session>>,
     listeners: Vec<Box<dyn Fn(usize) -> usize>>,
     logged_bytes: usize,

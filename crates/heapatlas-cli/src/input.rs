@@ -24,6 +24,7 @@ use rayon::prelude::*;
 use crate::console::Console;
 use crate::exit::Hint;
 use crate::mapping::MappedFile;
+use crate::paths::{is_stdin, quoted};
 use crate::profile_input::{self, ProfileOptions};
 use crate::progress::{FileProgress, Progress};
 use crate::unpack::{Compression, HEAD_BYTES, unpack};
@@ -131,23 +132,6 @@ impl OpenedFile {
             console.warn(&format!("{}: {warning}", quoted(&self.path)));
         }
         Ok(profile)
-    }
-}
-
-/// A path as messages show it.
-pub fn quoted(path: &Path) -> String {
-    if is_stdin(path) {
-        "stdin".to_owned()
-    } else {
-        format!("`{}`", path.display())
-    }
-}
-
-/// A path as a heading shows it.
-pub fn title(path: &Path) -> String {
-    match path.file_name() {
-        Some(name) if !is_stdin(path) => name.to_string_lossy().into_owned(),
-        _ => "stdin".to_owned(),
     }
 }
 
@@ -388,8 +372,4 @@ fn total_bytes(paths: &[PathBuf]) -> Option<u64> {
         metadata.is_file().then_some(metadata.len())
     };
     paths.iter().map(length).sum()
-}
-
-fn is_stdin(path: &Path) -> bool {
-    path.as_os_str() == "-"
 }

@@ -23,6 +23,7 @@ mod input;
 mod mapping;
 mod options;
 mod output_file;
+mod paths;
 mod profile_input;
 mod progress;
 mod recording;

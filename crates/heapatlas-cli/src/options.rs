@@ -6,7 +6,7 @@ use anyhow::anyhow;
 use clap::{Args, ValueEnum};
 
 use crate::exit::Hint;
-use crate::input::quoted;
+use crate::paths::quoted;
 use crate::render::text::plural;
 
 /// Options of every verb.

@@ -6,6 +6,7 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicU8, AtomicUsize};
 
 use heapatlas_record::recorder::Recorder;
+use heapatlas_record::thread;
 
 use crate::next;
 
@@ -72,7 +73,7 @@ fn start() -> State {
     next::find_all();
     // From here on calls are forwarded, those of the recorder's own start included.
     MODE.store(FORWARD, Release);
-    let mode = region_path().map_or(FORWARD, |path| match RECORDER.start(path) {
+    let mode = region_path().map_or(FORWARD, |path| match RECORDER.start(path, thread::ends) {
         heapatlas_trace::shared::MODE_EXACT => RECORD,
         _ => FORWARD,
     });

@@ -9,8 +9,10 @@ use core::sync::atomic::{AtomicPtr, AtomicU32};
 use heapatlas_trace::shared::{MODE_EXACT, MODE_IDLE};
 
 use crate::region::{Errno, Region};
-use crate::thread::{self, Thread};
 use crate::{module_list, os, unwind};
+
+/// Called when a thread ends, with what the thread told the recorder.
+pub type ThreadEnds = extern "C" fn(*mut c_void);
 
 /// The recorder of a process image. There is one, in a static.
 pub struct Recorder {
@@ -36,8 +38,8 @@ impl Recorder {
     }
 
     /// Maps the region at `path` and gives the mode in which to start; idle when there is no region,
-    /// or when it is meant for another process.
-    pub fn start(&'static self, path: &CStr) -> u32 {
+    /// or when it is meant for another process. `thread_ends` is [`thread::ends`](crate::thread::ends).
+    pub fn start(&'static self, path: &CStr, thread_ends: ThreadEnds) -> u32 {
         let Some(region) = Region::map(path) else {
             return MODE_IDLE;
         };
@@ -53,7 +55,7 @@ impl Recorder {
         self.fork_sentinel.store(sentinel.as_ptr(), Relaxed);
         self.process
             .store(header.next_process.fetch_add(1, Relaxed), Relaxed);
-        self.make_thread_key();
+        self.make_thread_key(thread_ends);
         unwind::prepare();
         self.region.store(region.base().as_ptr(), Release);
         module_list::publish(&region, self.process());
@@ -91,9 +93,9 @@ impl Recorder {
         }
     }
 
-    fn make_thread_key(&self) {
+    fn make_thread_key(&self, thread_ends: ThreadEnds) {
         let mut key: libc::pthread_key_t = 0;
-        // SAFETY: the destructor takes what `note_thread` stores.
+        // SAFETY: the destructor takes what `note_thread` stores, by the contract of `start`.
         if unsafe { libc::pthread_key_create(&mut key, Some(thread_ends)) } == 0 {
             self.thread_key.store(key, Relaxed);
             self.has_thread_key.store(1, Relaxed);
@@ -101,12 +103,10 @@ impl Recorder {
     }
 
     /// Has the end of this thread end its state.
-    pub(crate) fn note_thread(&self, thread: *mut Thread) {
+    pub(crate) fn note_thread(&self, thread: *mut c_void) {
         if self.has_thread_key.load(Relaxed) == 1 {
             // SAFETY: the key was created in `start`.
-            unsafe {
-                libc::pthread_setspecific(self.thread_key.load(Relaxed), thread.cast::<c_void>())
-            };
+            unsafe { libc::pthread_setspecific(self.thread_key.load(Relaxed), thread) };
         }
     }
 }
@@ -114,13 +114,6 @@ impl Recorder {
 impl Default for Recorder {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-extern "C" fn thread_ends(thread: *mut c_void) {
-    if let Some(thread) = NonNull::new(thread.cast::<Thread>()) {
-        // SAFETY: `note_thread` stored this thread's state, and its destructor runs once for it.
-        unsafe { thread::detach(thread) };
     }
 }
 

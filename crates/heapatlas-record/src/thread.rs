@@ -1,5 +1,6 @@
 //! What a thread remembers between events.
 
+use core::ffi::c_void;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicBool, compiler_fence};
@@ -72,7 +73,7 @@ pub fn enter(recorder: &'static Recorder) -> Option<Guard<'static>> {
         };
     }
     // SAFETY: `attach` put it there, and only this thread's end takes it away.
-    enter_thread(unsafe { &mut *thread })
+    enter_thread(unsafe { &mut *thread.cast::<Thread>() })
 }
 
 #[inline(always)]
@@ -189,8 +190,8 @@ fn attach(recorder: &'static Recorder) -> Option<Guard<'static>> {
     tls::set(tls::BUSY);
     let _errno = Errno::save();
     let thread = new_thread(recorder).map_or(core::ptr::null_mut(), NonNull::as_ptr);
-    recorder.note_thread(thread);
-    tls::set(thread);
+    recorder.note_thread(thread.cast());
+    tls::set(thread.cast());
     // SAFETY: null, or made just now and owned by this thread.
     let thread = unsafe { thread.as_mut() }?;
     enter_thread(thread)
@@ -217,11 +218,19 @@ fn new_thread(recorder: &'static Recorder) -> Option<NonNull<Thread>> {
     Some(thread)
 }
 
+/// Ends the state of a thread that ends; the recorder has it called with what it was told.
+pub extern "C" fn ends(thread: *mut c_void) {
+    if let Some(thread) = NonNull::new(thread.cast::<Thread>()) {
+        // SAFETY: `attach` told this thread's state, and this runs once for it.
+        unsafe { detach(thread) };
+    }
+}
+
 /// Ends the state of a thread that ends: its events go to the launcher, its memory to the system.
 ///
 /// # Safety
 /// `thread` is this thread's state, and nothing of it is in use.
-pub unsafe fn detach(thread: NonNull<Thread>) {
+unsafe fn detach(thread: NonNull<Thread>) {
     tls::set(tls::BUSY);
     // SAFETY: by the contract.
     let state = unsafe { &mut *thread.as_ptr() };

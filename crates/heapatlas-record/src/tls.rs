@@ -2,8 +2,7 @@
 //! standard library offers allocates.
 
 use core::arch::{asm, global_asm};
-
-use crate::thread::Thread;
+use core::ffi::c_void;
 
 global_asm!(
     ".pushsection .tbss.heapatlas_thread,\"awT\",@nobits",
@@ -19,8 +18,8 @@ global_asm!(
 
 /// This thread's state: null before its first event; [`BUSY`] while it gets one.
 #[inline(always)]
-pub fn get() -> *mut Thread {
-    let thread: *mut Thread;
+pub fn get() -> *mut c_void {
+    let thread: *mut c_void;
     // SAFETY: reads a word of this thread's static block (initial-exec: the object is loaded at
     // the start of the program).
     unsafe {
@@ -35,7 +34,7 @@ pub fn get() -> *mut Thread {
 }
 
 /// Sets this thread's state.
-pub fn set(thread: *mut Thread) {
+pub fn set(thread: *mut c_void) {
     // SAFETY: writes a word of this thread's static block that nobody else uses.
     unsafe {
         asm!(
@@ -49,4 +48,4 @@ pub fn set(thread: *mut Thread) {
 }
 
 /// Stands for a thread whose events are not to be recorded now: it gets its state, or gives it up.
-pub const BUSY: *mut Thread = core::ptr::without_provenance_mut(1);
+pub const BUSY: *mut c_void = core::ptr::without_provenance_mut(1);

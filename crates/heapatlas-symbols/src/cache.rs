@@ -24,7 +24,7 @@ use heapatlas_model::{Frame, Module};
 use crate::build_id::Hex;
 use crate::elf::ElfFile;
 use crate::locate::Located;
-use crate::resolve::{Lookup, spread};
+use crate::lookup::{Lookup, spread};
 use crate::{Options, Warning};
 
 const MAGIC: &[u8; 8] = b"HASYMS\x01\0";

@@ -40,6 +40,7 @@ mod elf;
 mod files;
 mod jit;
 mod locate;
+mod lookup;
 mod module_symbols;
 mod options;
 mod paths;

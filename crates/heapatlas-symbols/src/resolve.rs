@@ -6,6 +6,7 @@ use heapatlas_model::{AllocationProfile, Frame, Module};
 
 use crate::cache::Cache;
 use crate::locate::locate;
+use crate::lookup::{Lookup, spread};
 use crate::{DebugFiles, ModuleSymbols, Options, Warning, jit};
 
 /// Looks up every location of the profile and fills [`AllocationProfile::frames`]. A location of
@@ -30,29 +31,6 @@ pub fn resolve(profile: &mut AllocationProfile, options: &Options<'_>) -> Vec<Wa
     }
     profile.frames = frames;
     warnings
-}
-
-/// An address that is wanted.
-#[derive(Clone, Copy)]
-pub(crate) struct Lookup {
-    /// Row of the first module with this file.
-    module: Option<usize>,
-    /// In the file, or in memory where there is none.
-    pub address: u64,
-    /// Row of the location.
-    pub location: usize,
-}
-
-impl Lookup {
-    /// An address that is in no module.
-    #[cfg(test)]
-    pub(crate) fn in_memory(address: u64, location: usize) -> Self {
-        Self {
-            module: None,
-            address,
-            location,
-        }
-    }
 }
 
 /// A file that was loaded twice is opened once.
@@ -123,15 +101,5 @@ fn without_file(path: &str) -> Option<&str> {
     match path {
         "linux-vdso.so.1" | "linux-gate.so.1" => Some("[vdso]"),
         _ => path.starts_with('[').then_some(path),
-    }
-}
-
-/// Gives the frames at an address to all its locations.
-pub(crate) fn spread(found: Vec<Frame>, lookups: &[Lookup], frames: &mut [Vec<Frame>]) {
-    if let Some((first, others)) = lookups.split_first() {
-        for lookup in others {
-            frames[lookup.location].clone_from(&found);
-        }
-        frames[first.location] = found;
     }
 }

@@ -16,6 +16,7 @@ use crate::console::Console;
 use crate::exit::Outcome;
 use crate::input;
 use crate::options::RuleArgs;
+use crate::paths;
 use crate::render::json;
 use crate::render::text::{
     Paint, Table, arrows, printable, short_name, signed_bytes, signed_count, wrapped_path,
@@ -117,7 +118,7 @@ impl View<'_> {
             .args
             .files
             .iter()
-            .map(|file| input::title(file))
+            .map(|file| paths::title(file))
             .collect();
         writeln!(out, "{}", self.paint().bold(&printable(&arrows(&files))))?;
         self.totals(out, &comparison.totals)?;
@@ -136,7 +137,7 @@ impl View<'_> {
             return json::series(out, series, &steps, shown);
         }
         for (files, step) in self.args.files.windows(2).zip(&series.steps) {
-            let files = arrows(files.iter().map(|file| input::title(file)));
+            let files = arrows(files.iter().map(|file| paths::title(file)));
             writeln!(out, "{}", self.paint().bold(&printable(&files)))?;
             self.totals(out, &step.totals)?;
         }

@@ -17,7 +17,9 @@ use crate::exit::{Hint, Outcome};
 use crate::input::{self, OpenedFile};
 use crate::options::{RuleArgs, refuse};
 use crate::output_file;
+use crate::paths;
 use crate::profile_input::PartArgs;
+use crate::render::csv::csv_field;
 use crate::render::json;
 
 /// Write a heap or an allocation profile for other tools
@@ -129,7 +131,7 @@ fn write_profile(file: OpenedFile, args: &Args, console: &Console) -> anyhow::Re
 }
 
 fn wrong_format(args: &Args, this_is: &str, known: &str) -> anyhow::Error {
-    let path = input::quoted(&args.file);
+    let path = paths::quoted(&args.file);
     anyhow!(
         "{path} is {this_is}, which cannot be written as {}",
         args.to.name()
@@ -147,7 +149,7 @@ fn write_to(
     }
     console
         .measure("render", || output_file::write(path, write))
-        .with_context(|| format!("while writing {}", input::quoted(path)))
+        .with_context(|| format!("while writing {}", paths::quoted(path)))
 }
 /// What a heap can be written as.
 #[derive(Clone, Copy)]
@@ -209,30 +211,4 @@ fn write_csv(out: &mut dyn Write, classes: &[ClassRow]) -> io::Result<()> {
         )?;
     }
     Ok(())
-}
-
-pub fn csv_field(text: &str) -> String {
-    if text.contains([',', '"', '\r', '\n']) {
-        format!("\"{}\"", text.replace('"', "\"\""))
-    } else {
-        text.to_owned()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn csv_fields_are_quoted_when_they_must_be() {
-        let cases = [
-            ("Session", "Session"),
-            (",Session", "\",Session\""),
-            ("a \"b\"", "\"a \"\"b\"\"\""),
-            ("two\nlines", "\"two\nlines\""),
-        ];
-        for (text, field) in cases {
-            assert_eq!(csv_field(text), field);
-        }
-    }
 }

@@ -8,8 +8,8 @@ use heapatlas_analysis::profile::{
 use heapatlas_formats::flamegraph::{self, FlameFrame};
 use heapatlas_formats::{dhat, folded};
 
-use super::export::csv_field;
 use super::metric_name::MetricName;
+use crate::render::csv::csv_field;
 use crate::render::profile_json::{self, ProfileSummary};
 use crate::render::text::shell_word;
 

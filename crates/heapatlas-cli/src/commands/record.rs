@@ -11,6 +11,7 @@ use crate::commands::row_choice::RowArgs;
 use crate::console::Console;
 use crate::exit::{Hint, Outcome};
 use crate::input;
+use crate::paths;
 use crate::recording::{FileNames, TraceSink};
 
 /// Record the allocations of a program, then summarize them
@@ -53,7 +54,7 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<Outcome> {
         if !args.no_summary {
             summarize(trace, &console.on_stderr())?;
         }
-        console.tell(&format!("wrote {}", input::quoted(trace)));
+        console.tell(&format!("wrote {}", paths::quoted(trace)));
     }
     Ok(Outcome::AsProgram(recorded.outcome))
 }
@@ -108,7 +109,7 @@ impl Recording {
         let outcome = ended.with_context(|| {
             let path = sink
                 .path()
-                .map_or_else(|| "the trace".to_owned(), input::quoted);
+                .map_or_else(|| "the trace".to_owned(), paths::quoted);
             format!("while writing {path}")
         })?;
         report(&outcome, console);

@@ -20,6 +20,7 @@ use crate::console::Console;
 use crate::exit::Outcome;
 use crate::input::{self, OpenedFile};
 use crate::options::{RuleArgs, given, refuse};
+use crate::paths;
 use crate::render::json;
 use crate::render::text::{Paint, Table, bar, percent, printable, short_name};
 
@@ -189,7 +190,7 @@ fn run_on_heap(file: OpenedFile, args: &Args, console: &Console) -> anyhow::Resu
             },
             summary: &summary,
         };
-        text.heading(out, &input::title(&args.file))?;
+        text.heading(out, &paths::title(&args.file))?;
         text.statistics(out)?;
         text.classes(out, shown, classes.len(), only.as_ref())?;
         match &details {

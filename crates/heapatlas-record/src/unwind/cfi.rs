@@ -6,12 +6,10 @@ use gimli::{
     UnwindTableRow, X86_64,
 };
 
-use super::expression::{self, Value};
+use super::expression::{self, Reader, Value};
 use super::modules::Module;
 use super::rule::{Cfa, Rule, SavedRbp};
 
-/// The bytes of a module's tables.
-pub type Reader = EndianSlice<'static, LittleEndian>;
 type Section = EhFrame<Reader>;
 type Row = UnwindTableRow<usize, Storage>;
 

@@ -4,9 +4,10 @@
 //! linkers and compilers write (procedure linkage table, realigned stack) is a register plus an
 //! offset, or the word there.
 
-use gimli::{Encoding, Expression, Operation, Register, X86_64};
+use gimli::{Encoding, EndianSlice, Expression, LittleEndian, Operation, Register, X86_64};
 
-use super::cfi::Reader;
+/// The bytes of a module's tables.
+pub type Reader = EndianSlice<'static, LittleEndian>;
 
 /// What an expression stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

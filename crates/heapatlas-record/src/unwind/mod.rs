@@ -26,6 +26,7 @@ mod modules;
 mod remembered;
 mod rule;
 mod rules;
+mod step;
 mod walk;
 
 use core::ops::Range;
@@ -36,7 +37,8 @@ use crate::stack_table::{NodeSink, StackTable};
 use cfi::Workspace;
 use memory::StackMemory;
 use remembered::{Mark, Remembered, StackEnd, Word};
-use walk::{End, Step, Walker};
+use step::Step;
+use walk::{End, Walker};
 
 pub use modules::{is_loaded, prepare};
 pub use rules::forget_all;

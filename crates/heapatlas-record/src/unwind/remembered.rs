@@ -3,7 +3,7 @@
 use core::ptr;
 
 use super::memory::StackMemory;
-use super::walk::Step;
+use super::step::Step;
 use super::{CUT_OFF, MAX_ENTRIES, MAX_FRAMES};
 use crate::stack_table::{NodeSink, StackTable};
 

@@ -6,28 +6,10 @@ use super::memory::StackMemory;
 use super::remembered::Remembered;
 use super::rule::{Cfa, Rule, SavedRbp};
 use super::rules::{self, Found, RuleCache};
+use super::step::Step;
 use super::{MAX_FRAMES, Registers};
 
 const WORD_BYTES: u64 = 8;
-
-/// A frame that a walk came through.
-#[derive(Clone, Copy)]
-pub struct Step {
-    /// Where its return address lies.
-    pub slot: u64,
-    /// The byte before it belongs to the instruction at which the frame is.
-    pub return_address: u64,
-    /// `rbp` in the frame.
-    pub rbp: u64,
-    /// Where it keeps its caller's `rbp`; 0: in the register.
-    pub rbp_slot: u64,
-    /// The word that decided its CFA; 0: none did.
-    pub cfa_slot: u64,
-    /// Its CFA, or where its caller's `rbp` is, depends on `rbp`.
-    pub uses_rbp: bool,
-    /// It is what the kernel pushed for a signal handler; the next one was interrupted.
-    pub is_signal: bool,
-}
 
 /// Why a walk ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

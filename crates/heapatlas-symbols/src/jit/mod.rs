@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use heapatlas_model::Frame;
 
-use crate::resolve::Lookup;
+use crate::lookup::Lookup;
 use crate::{Options, Warning};
 
 /// Looks up addresses that are in no module.
