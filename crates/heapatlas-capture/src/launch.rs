@@ -169,6 +169,8 @@ impl Launched {
             let now = self.now();
             let mut gathered = 0;
             if sunk.is_ok() {
+                // A thread that has waited too long has the others not wait.
+                self.region.header().launcher_reads.store(1, Release);
                 match self.gatherer.pass(&self.region, now, sink) {
                     Ok(bytes) => gathered = bytes,
                     Err(error) => {
