@@ -12,6 +12,7 @@ mod generate;
 mod layering;
 mod peers;
 mod steps;
+mod survive;
 mod test_all;
 
 use std::process::ExitCode;
@@ -32,6 +33,8 @@ enum Chore {
     /// Measure heapatlas against its rivals
     #[command(subcommand)]
     Bench(bench::Suite),
+    /// Run large programs under the recorder: each must do what it does without
+    Survive,
     /// Write a large, realistic V8 heap snapshot
     GenerateSnapshot(generate::Options),
 }
@@ -50,6 +53,7 @@ fn run(chore: Chore) -> anyhow::Result<()> {
     match chore {
         Chore::Test => test_all::test_all(),
         Chore::Bench(suite) => bench::bench(&suite),
+        Chore::Survive => survive::survive(),
         Chore::GenerateSnapshot(options) => generate::generate_snapshot(&options),
     }
 }

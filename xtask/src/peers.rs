@@ -8,6 +8,8 @@
 //! | path below the folder | what | installed by |
 //! |---|---|---|
 //! | `devtools/oracle.mjs` | Chrome DevTools' heap snapshot worker | `cargo xtask test` |
+//! | (the system's) | compilers, valgrind, jemalloc, tcmalloc | `cargo xtask test` |
+//! | (the system's) | Python's tests, Perl, git, redis | `cargo xtask survive` |
 //! | `bench/` | memlab, TypeScript, Node 20 and 24 | `cargo xtask bench v8` |
 //! | `v8-heap-parser/` | the crate, with a driver | `cargo xtask bench v8` |
 //!
@@ -51,6 +53,39 @@ impl Peers {
         installed.install(|folder| {
             steps::run(Command::new("node").arg("bundle.mjs").current_dir(folder))
         })
+    }
+
+    /// What records and judges programs: compilers, valgrind, other allocators.
+    pub fn install_for_recorder(&self) -> anyhow::Result<()> {
+        ensure_apt_packages(&[
+            ("/usr/bin/gcc", "gcc"),
+            ("/usr/bin/g++", "g++"),
+            ("/usr/bin/ld", "binutils"),
+            ("/usr/include/stdlib.h", "libc6-dev"),
+            ("/usr/bin/valgrind", "valgrind"),
+            ("/usr/bin/dwz", "dwz"),
+            ("/usr/lib/x86_64-linux-gnu/libjemalloc.so.2", "libjemalloc2"),
+            (
+                "/usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4",
+                "libtcmalloc-minimal4",
+            ),
+        ])
+    }
+
+    /// Large programs that are run under the recorder.
+    pub fn install_for_survival(&self) -> anyhow::Result<()> {
+        ensure_apt_packages(&[
+            ("/usr/bin/python3", "python3"),
+            (
+                "/usr/lib/python3.11/test/test_json/__init__.py",
+                "libpython3-testsuite",
+            ),
+            ("/usr/bin/perl", "perl"),
+            ("/usr/bin/git", "git"),
+            ("/usr/bin/redis-server", "redis-server"),
+            ("/usr/bin/redis-benchmark", "redis-tools"),
+            ("/usr/bin/sqlite3", "sqlite3"),
+        ])
     }
 
     /// The rivals of the benchmark, and what makes its inputs.
@@ -204,6 +239,21 @@ fn node_major() -> Option<u32> {
         .next()?
         .parse()
         .ok()
+}
+
+/// Installs the packages of those files that are not there.
+fn ensure_apt_packages(files: &[(&str, &str)]) -> anyhow::Result<()> {
+    let missing: Vec<&str> = files
+        .iter()
+        .filter(|(path, _)| !Path::new(path).exists())
+        .map(|&(_, package)| package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let shown = missing.join(" ");
+    install_apt_packages(&missing)
+        .with_context(|| format!("these are missing: install Debian's {shown}, or alike"))
 }
 
 /// Installs Debian packages, as root or by `sudo` if that asks for nothing.

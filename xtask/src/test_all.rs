@@ -23,19 +23,31 @@ pub fn test_all() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The reason, if peers are missing and may be.
+/// The reasons, if peers are missing and may be.
 fn install_peers(peers: &Peers, steps: &mut Steps) -> anyhow::Result<Option<String>> {
-    match steps.step("peers: DevTools' heap snapshot worker", || {
-        peers.install_devtools()
-    }) {
-        Ok(()) => Ok(None),
-        Err(error) if peers::are_required() => Err(error),
-        Err(error) => {
-            let reason = format!("{error:#}");
-            print_missing_peers(&reason);
-            Ok(Some(reason))
+    type Install = fn(&Peers) -> anyhow::Result<()>;
+    let installs: [(&str, Install); 2] = [
+        (
+            "peers: DevTools' heap snapshot worker",
+            Peers::install_devtools,
+        ),
+        (
+            "peers: valgrind, compilers, allocators",
+            Peers::install_for_recorder,
+        ),
+    ];
+    let mut reasons = Vec::new();
+    for (name, install) in installs {
+        match steps.step(name, || install(peers)) {
+            Ok(()) => {}
+            Err(error) if peers::are_required() => return Err(error),
+            Err(error) => {
+                reasons.push(format!("{error:#}"));
+                print_missing_peers(&reasons.join("\n"));
+            }
         }
     }
+    Ok((!reasons.is_empty()).then(|| reasons.join("\n")))
 }
 
 fn print_missing_peers(reason: &str) {

@@ -42,13 +42,13 @@ pub struct Options {
 #[derive(Debug, Error)]
 pub enum LaunchError {
     /// The recorder cannot be put where the dynamic linker finds it.
-    #[error("cannot write the recorder to the cache folder or to /tmp: {0}")]
+    #[error("cannot write the recorder to the cache folder or to /tmp")]
     Recorder(#[source] io::Error),
     /// No memory to share.
-    #[error("cannot make memory to share with the program: {0}")]
+    #[error("cannot make memory to share with the program")]
     Region(#[source] io::Error),
     /// The program does not start.
-    #[error("cannot start `{program}`: {source}")]
+    #[error("cannot start `{program}`")]
     Program {
         /// Its name as given.
         program: String,
@@ -172,6 +172,8 @@ impl Launched {
             let now = self.now();
             let mut gathered = 0;
             if sunk.is_ok() {
+                // A thread that has waited too long has the others not wait.
+                self.region.header().launcher_reads.store(1, Release);
                 match self.gatherer.pass(&self.region, now, sink) {
                     Ok(bytes) => gathered = bytes,
                     Err(error) => {

@@ -16,6 +16,8 @@ mod examine;
 mod gather;
 pub mod launch;
 mod recorder_file;
+#[cfg(test)]
+mod recorder_symbols;
 mod region;
 
 pub use examine::{Obstacle, examine};

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::{env, hash};
 
 /// The recorder.
-const BYTES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libheapatlas_preload.so"));
+pub(crate) const BYTES: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/libheapatlas_preload.so"));
 
 /// Where the recorder is, put there if it was not. It stays: a program that outlives us may start others
 /// with the same environment.

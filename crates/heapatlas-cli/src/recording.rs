@@ -52,6 +52,8 @@ pub struct TraceSink {
     parent_pid: u32,
     start_tick: u64,
     ticks_per_second: u64,
+    /// The file that is being written, or was not to be written.
+    unfinished: Option<PathBuf>,
     trace: Option<Trace>,
     replaced: Vec<String>,
 }
@@ -72,14 +74,15 @@ impl TraceSink {
             parent_pid: std::process::id(),
             start_tick: launched.start_tick(),
             ticks_per_second: launched.ticks_per_second(),
+            unfinished: None,
             trace: None,
             replaced: Vec::new(),
         }
     }
 
-    /// The file that is being written.
+    /// The file that is being written, also when it could not be made.
     pub fn path(&self) -> Option<&Path> {
-        self.trace.as_ref().map(|trace| trace.unfinished.as_path())
+        self.unfinished.as_deref()
     }
 
     /// Programs that replaced themselves by another one, in words.
@@ -129,6 +132,7 @@ impl Sink for TraceSink {
         self.drop_replaced();
         let path = self.names.of(pid);
         let unfinished = with_suffix(&path, ".unfinished");
+        self.unfinished = Some(unfinished.clone());
         let file = File::options()
             .write(true)
             .create(true)

@@ -20,6 +20,8 @@ pub struct Buffer {
     sequence: u64,
     thread: u32,
     process: u32,
+    /// An event or a node is missing. What came after it would be about other nodes than it says.
+    has_gap: bool,
 }
 
 impl Buffer {
@@ -34,10 +36,12 @@ impl Buffer {
             sequence: 0,
             thread,
             process,
+            has_gap: false,
         }
     }
 
-    /// Writes an event. `false` if there is no room for it and will be none: the launcher is gone.
+    /// Writes an event. `false` if there is no room for it: the launcher is gone or does not keep up. Then
+    /// the stream is at its end.
     #[inline(always)]
     pub fn write(
         &mut self,
@@ -73,11 +77,16 @@ impl Buffer {
     fn next_chunk(&mut self) -> bool {
         let _errno = Errno::save();
         self.close();
-        let Some(chunk) = self.region.take_or_wait() else {
-            return false;
+        let chunk = if self.has_gap {
+            None
+        } else {
+            self.region.take_or_wait()
         };
-        self.open(chunk);
-        true
+        self.has_gap = chunk.is_none();
+        if let Some(chunk) = chunk {
+            self.open(chunk);
+        }
+        !self.has_gap
     }
 
     fn open(&mut self, chunk: Chunk) {

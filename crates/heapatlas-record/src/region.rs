@@ -102,16 +102,20 @@ impl Region {
         Some(Chunk { number, base })
     }
 
-    /// Takes a chunk as soon as there is one. Waits for a bounded time, and not at all when the launcher is gone.
+    /// Takes a chunk as soon as there is one. Waits for a bounded time, and not at all while nobody
+    /// reads. When the time is over nobody waits any more, until the launcher shows that it is there.
     pub fn take_or_wait(&self) -> Option<Chunk> {
         let header = self.header();
         let mut waited_ns = 0;
         let chunk = loop {
             let seen = header.freed.load(Acquire);
             let chunk = self.take();
-            let has_patience = waited_ns < PATIENCE_NS && header.launcher_reads.load(Relaxed) != 0;
-            if chunk.is_some() || !has_patience {
+            if chunk.is_some() || header.launcher_reads.load(Relaxed) == 0 {
                 break chunk;
+            }
+            if waited_ns >= PATIENCE_NS {
+                header.launcher_reads.store(0, Relaxed);
+                break None;
             }
             self.wait_for_free(seen, PAUSE_NS);
             waited_ns += PAUSE_NS;

@@ -14,18 +14,21 @@ pub fn of_this_thread() -> Option<Range<u64>> {
     let address = (&raw const here).addr() as u64;
     let _errno = Errno::save();
     let path = c"/proc/self/maps";
+    // The bare system calls: a thread may be cancelled in the library's functions, but not in `malloc`.
+    let flags = libc::O_RDONLY | libc::O_CLOEXEC;
     // SAFETY: the path ends with a zero.
-    let file = unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
+    let file = unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), flags) };
     if file < 0 {
         return None;
     }
     let found = find(address, |buffer| {
         // SAFETY: reads at most as many bytes as there is room for.
-        let length = unsafe { libc::read(file, buffer.as_mut_ptr().cast(), buffer.len()) };
+        let length =
+            unsafe { libc::syscall(libc::SYS_read, file, buffer.as_mut_ptr(), buffer.len()) };
         usize::try_from(length).unwrap_or(0)
     });
     // SAFETY: opened above.
-    unsafe { libc::close(file) };
+    unsafe { libc::syscall(libc::SYS_close, file) };
     found
 }
 

@@ -2,7 +2,7 @@
 
 use core::ffi::c_void;
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use core::sync::atomic::{AtomicBool, compiler_fence};
 use core::{ops::Range, sync::atomic};
 
@@ -21,6 +21,9 @@ pub struct Thread {
     /// Set while an event of this thread is written: what a signal handler or the system's
     /// allocator allocates meanwhile is not recorded.
     is_busy: AtomicBool,
+    /// Once the stream has a gap: how many times chunks had become free by then. The thread stays busy
+    /// until there are more.
+    quiet_since: Option<u32>,
     buffer: Buffer,
     stacks: ThreadStacks,
     region: Region,
@@ -57,7 +60,8 @@ impl Drop for Guard<'_> {
     #[inline(always)]
     fn drop(&mut self) {
         compiler_fence(atomic::Ordering::SeqCst);
-        self.0.is_busy.store(false, Relaxed);
+        let is_quiet = self.0.quiet_since.is_some();
+        self.0.is_busy.store(is_quiet, Relaxed);
     }
 }
 
@@ -79,12 +83,28 @@ pub fn enter(recorder: &'static Recorder) -> Option<Guard<'static>> {
 #[inline(always)]
 fn enter_thread(thread: &'static mut Thread) -> Option<Guard<'static>> {
     if thread.is_busy.load(Relaxed) {
-        thread.region.header().dropped.fetch_add(1, Relaxed);
-        return None;
+        return turn_away(thread);
     }
     thread.is_busy.store(true, Relaxed);
     compiler_fence(atomic::Ordering::SeqCst);
     Some(Guard(thread))
+}
+
+/// Counts an event that is not recorded. When chunks are free again, a quiet thread gets a new state:
+/// its stream is at an end.
+#[cold]
+#[inline(never)]
+fn turn_away(thread: &'static mut Thread) -> Option<Guard<'static>> {
+    let header = thread.region.header();
+    let freed = header.freed.load(Acquire);
+    if thread.quiet_since.is_some_and(|seen| seen != freed) {
+        let recorder = thread.recorder;
+        // SAFETY: this thread's state; that it is quiet means that nothing of it is in use.
+        unsafe { detach(NonNull::from(thread)) };
+        return attach(recorder);
+    }
+    header.dropped.fetch_add(1, Relaxed);
+    None
 }
 
 impl Guard<'_> {
@@ -124,8 +144,15 @@ impl Guard<'_> {
         if self.0.buffer.write(encode) {
             self.0.buffer.commit();
         } else {
-            self.0.region.header().dropped.fetch_add(1, Relaxed);
+            self.go_quiet();
         }
+    }
+
+    #[cold]
+    fn go_quiet(&mut self) {
+        let header = self.0.region.header();
+        header.dropped.fetch_add(1, Relaxed);
+        self.0.quiet_since = Some(header.freed.load(Acquire));
     }
 
     #[inline(always)]
@@ -177,7 +204,7 @@ struct Nodes<'b> {
 
 impl NodeSink for Nodes<'_> {
     fn node(&mut self, parent: u32, address: u64) {
-        // A full buffer drops the event, too, and that is counted.
+        // Where there is no room for a node there is none for its event, which is counted.
         self.buffer
             .write(|encoder, out| encoder.node(out, parent, address));
         self.has_unlisted_code |= module_list::is_missing(address);
@@ -208,6 +235,7 @@ fn new_thread(recorder: &'static Recorder) -> Option<NonNull<Thread>> {
     unsafe {
         thread.write(Thread {
             is_busy: AtomicBool::new(false),
+            quiet_since: None,
             buffer: Buffer::new(region, number, recorder.process()),
             stacks,
             region,

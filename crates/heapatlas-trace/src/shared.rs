@@ -63,7 +63,8 @@ pub struct Header {
     pub target_pid: AtomicU32,
     /// What a recorder that starts does: one of the `MODE_` constants.
     pub mode: AtomicU32,
-    /// 1 while the launcher reads. When it is gone nobody waits for it.
+    /// 1 while the launcher reads. When it is gone nobody waits for it: a thread that has waited too long
+    /// sets this to 0, and the launcher sets it to 1 whenever it reads.
     pub launcher_reads: AtomicU32,
     /// Changed when a chunk was closed: what the launcher waits on.
     pub closed: AtomicU32,

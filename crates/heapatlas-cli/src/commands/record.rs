@@ -1,6 +1,7 @@
 //! `record`: a program under the recorder.
 
 use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
@@ -106,12 +107,7 @@ impl Recording {
             [vec![self.program], self.arguments].concat(),
         );
         let ended = launched.run(&mut sink);
-        let outcome = ended.with_context(|| {
-            let path = sink
-                .path()
-                .map_or_else(|| "the trace".to_owned(), paths::quoted);
-            format!("while writing {path}")
-        })?;
+        let outcome = ended.map_err(|error| not_written(error, sink.path()))?;
         report(&outcome, console);
         let trace = sink.finish(&outcome).context("while ending the trace")?;
         for replaced in sink.replaced() {
@@ -121,12 +117,38 @@ impl Recording {
     }
 }
 
+/// The program has run to its end all the same.
+fn not_written(error: io::Error, path: Option<&Path>) -> anyhow::Error {
+    let path = path.map_or_else(|| "the trace".to_owned(), paths::quoted);
+    anyhow::Error::from(error)
+        .context(format!("while writing {path}"))
+        .hint([
+            "the program ran to its end; what was written before can be read",
+            "write to another folder with `--output`",
+        ])
+}
+
 fn with_hint(error: LaunchError) -> anyhow::Error {
-    match error {
-        LaunchError::Program { .. } => error.into(),
-        LaunchError::Recorder(_) => anyhow::Error::from(error)
-            .hint(["set XDG_CACHE_HOME to a folder that you can write to"]),
-        _ => anyhow::Error::from(error),
+    let hint = match &error {
+        LaunchError::Program { source, .. } => way_out(source),
+        LaunchError::Recorder(_) => "set XDG_CACHE_HOME to a folder that you can write to",
+        LaunchError::Region(_) => {
+            "close other programs, or raise the limits of this shell (`ulimit -a`)"
+        }
+    };
+    anyhow::Error::from(error).hint([hint])
+}
+
+/// What helps when the system does not start a program.
+fn way_out(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            "give a path, or the name of a program in PATH; of a script, its first line must name one"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "give a file (not a folder) that you may execute, see `chmod +x`"
+        }
+        _ => "give a program, or a script whose first line is `#!` and its interpreter",
     }
 }
 
