@@ -223,7 +223,7 @@ pub fn print_run(round: usize, title: &str, run: &Run) {
         .as_deref()
         .map(|text| format!("  FAILED: {text}"));
     let failure = failure.unwrap_or_default();
-    println!("{round}  {title:<26} {cpu:>7.2} s CPU {wall:>7.2} s {peak:>7.0} MB{failure}");
+    println!("{round}  {title:<30} {cpu:>7.2} s CPU {wall:>7.2} s {peak:>7.0} MB{failure}");
 }
 
 #[cfg(test)]

@@ -219,7 +219,7 @@ fn add(runs: &mut Runs, run: anyhow::Result<Run>, round: usize, title: &str) -> 
             runs.add(&run);
         }
         Err(error) => {
-            println!("{round}  {title:<26} FAILED: {error:#}");
+            println!("{round}  {title:<30} FAILED: {error:#}");
             runs.failure = Some(format!("{error:#}"));
         }
     }

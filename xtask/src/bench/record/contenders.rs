@@ -82,7 +82,7 @@ impl Contender {
     /// The slowest runs once.
     pub fn rounds(self, rounds: usize) -> usize {
         match self {
-            Contender::ValgrindDhat => 1,
+            Contender::ValgrindDhat | Contender::DhatRs => 1,
             _ => rounds,
         }
     }
@@ -107,6 +107,9 @@ impl Recorders<'_> {
     /// # Errors
     /// The reason when something is missing without which the program would run unrecorded.
     pub fn command(&self, contender: Contender, program: &Program) -> anyhow::Result<Command> {
+        if contender == Contender::Heaptrack {
+            ensure_no_window()?;
+        }
         let output = self.output(contender, program.key);
         let mut words = self.words_before(contender, &output);
         words.extend(match (contender, &program.with_dhat_rs) {
@@ -263,7 +266,16 @@ fn heaptrack_preload() -> anyhow::Result<OsString> {
     Ok(path.into())
 }
 
-/// Whether a jemalloc can sample; one built without that warns and goes on.
+/// heaptrack's script ends with a window when there is one, and waits until it is closed.
+fn ensure_no_window() -> anyhow::Result<()> {
+    let script = fs::canonicalize(program("heaptrack")?)?;
+    if script.with_file_name("heaptrack_gui").exists() {
+        bail!("heaptrack would open heaptrack_gui and wait: remove that");
+    }
+    Ok(())
+}
+
+/// A jemalloc that was built without profiling would warn and go on.
 fn ensure_jemalloc_samples() -> anyhow::Result<()> {
     let output = Command::new("true")
         .env("LD_PRELOAD", library(JEMALLOC)?)

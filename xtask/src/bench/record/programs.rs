@@ -126,7 +126,7 @@ impl Workshop<'_> {
     fn rust(&self, key: Key, threads: u32) -> anyhow::Result<Program> {
         let plain = self.cargo_build("serde-json", &[])?;
         let with_dhat_rs = self.cargo_build("serde-json-dhat", &["--features", "dhat"])?;
-        let (threads, documents) = (threads.to_string(), self.amount(16_000).to_string());
+        let (threads, documents) = (threads.to_string(), self.amount(8_000).to_string());
         let arguments = [threads.as_str(), documents.as_str()];
         Ok(Program {
             with_dhat_rs: Some(words(with_dhat_rs, &arguments)),

@@ -26,7 +26,7 @@ fn write_introduction(out: &mut String, results: &Results) {
         out,
         format_args!(
             "Written by `cargo xtask bench record{set}`, {}, on {}.\n\n\
-             Every program runs under every recorder in turn, {} times (valgrind once), from start \
+             Every program runs under every recorder in turn, {} times (valgrind and dhat-rs once), from start \
              to exit, trace files included. CPU is the user and system time of all threads and \
              processes: of the program, of heapatlas, which compresses and writes the trace beside \
              it, and of heaptrack's interpreter and compressor. Peak is the largest resident set of \
