@@ -55,7 +55,7 @@ const CASES: [Case; 7] = [
             "-MData::Dumper",
             "-MStorable=dclone",
             "-e",
-            "my %h = map { $_ => [1 .. $_ % 50] } 1 .. 20000; my $c = dclone(\\%h); \
+            "my %h = map { $_ => [1 .. $_ % 50] } 1 .. 2000; my $c = dclone(\\%h); \
              for my $i (1 .. 20) { my $p = fork; if (!$p) { my $d = Dumper($c); exit $i } waitpid $p, 0; print $? >> 8, qq(\\n) }",
         ],
         prints_the_same: true,
@@ -95,7 +95,7 @@ const CASES: [Case; 7] = [
             "sh",
             "-ec",
             "printf '#include <regex>\\n#include <map>\\nstd::map<int, std::regex> m; int main() {}' > $HEAPATLAS_FOLDER/x.cpp; \
-             exec $(g++ -print-prog-name=cc1plus) -quiet -O2 $HEAPATLAS_FOLDER/x.cpp -o -",
+             exec $(g++ -print-prog-name=cc1plus) -quiet -imultiarch x86_64-linux-gnu -O2 $HEAPATLAS_FOLDER/x.cpp -o -",
         ],
         prints_the_same: true,
     },
@@ -139,6 +139,10 @@ impl Case {
         let mut bare = Command::new(self.command[0]);
         bare.args(&self.command[1..]);
         let (bare, bare_time) = run(bare.env("HEAPATLAS_FOLDER", folder.path()))?;
+        if !bare.status.success() {
+            let said = String::from_utf8_lossy(&bare.stderr);
+            bail!("it fails without the recorder: {}", said.trim());
+        }
         let mut recorder = Command::new(heapatlas);
         recorder.args(["record", "--no-summary", "--check-stacks", "100", "-o"]);
         recorder.arg(&trace).arg("--").args(self.command);

@@ -2,6 +2,12 @@
 //!
 //! Nothing here is inlined, so that each has a function and a line of its own.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::vec_box,
+    reason = "it is a program of its own, and each box is a block to be found"
+)]
+
 use std::hint::black_box;
 use std::io::{self, Write};
 
