@@ -33,7 +33,7 @@ impl Key {
             Key::Jq => "jq: grouping the records of a large JSON file",
             Key::Rust1 => "Rust, serde_json: documents parsed and written, 1 thread",
             Key::Rust2 => "Rust, serde_json: documents parsed and written, 2 threads",
-            Key::Cc1plus => "cc1plus -O1: standard headers and a few templates",
+            Key::Cc1plus => "cc1plus -O1: standard headers",
             Key::Python => "python3: JSON, dicts, sorting",
             Key::PythonMalloc => "python3 with PYTHONMALLOC=malloc: the same",
             Key::Redis => "redis-server under redis-benchmark (jemalloc)",
