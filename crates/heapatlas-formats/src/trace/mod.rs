@@ -23,10 +23,13 @@ mod columns;
 mod error;
 mod facts;
 mod ledger;
+mod line;
 mod live_blocks;
+mod pages;
 mod profile;
 mod read;
 mod replay;
+mod sort;
 mod timeline;
 mod write;
 
