@@ -421,13 +421,13 @@ fn has_aligned_address(event: &Event<'_>) -> bool {
 
 /// A signed difference as a number that is small when the difference is near zero.
 #[inline]
-fn zigzag(difference: u64) -> u64 {
+pub(super) fn zigzag(difference: u64) -> u64 {
     let signed = difference.cast_signed();
     (signed << 1 ^ signed >> 63).cast_unsigned()
 }
 
 #[inline]
-fn unzigzag(number: u64) -> u64 {
+pub(super) fn unzigzag(number: u64) -> u64 {
     number >> 1 ^ (number & 1).wrapping_neg()
 }
 
