@@ -2,7 +2,8 @@
 //!
 //! In reading order: [`args`] (the command line), [`options`] (what verbs share), [`commands`]
 //! (one file a verb), [`input`] (from a path to a heap), [`profile_input`]
-//! (from bytes to an allocation profile), [`render`] (text and JSON), [`exit`]
+//! (from bytes to an allocation profile), [`recording`] and [`trace_output`] (from what
+//! is gathered to a file), [`render`] (text and JSON), [`exit`]
 //! (codes, errors, hints). Below them: [`unpack`], [`mapping`], [`output_file`], [`console`],
 //! [`progress`], [`timing`], [`duration`], [`env_vars`].
 //!
@@ -29,6 +30,7 @@ mod progress;
 mod recording;
 mod render;
 mod timing;
+mod trace_output;
 mod unpack;
 
 use clap::{CommandFactory, Parser};

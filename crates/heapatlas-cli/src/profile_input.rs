@@ -10,6 +10,7 @@ use heapatlas_symbols as symbols;
 
 use crate::console::Console;
 use crate::duration::parse_duration;
+use crate::exit::Hint;
 use crate::options::given;
 
 /// Which part of a recording to read.
@@ -67,7 +68,9 @@ pub fn read(
         to_ns: options.to_ns,
         thread: options.thread,
     };
-    let (mut profile, warnings) = console.measure("read", || trace::read(bytes, &options))?;
+    let (mut profile, warnings) = console
+        .measure("read", || trace::read(bytes, &options))
+        .map_err(with_hint)?;
     let mut warnings: Vec<_> = warnings
         .into_iter()
         .map(|warning| warning.message)
@@ -81,6 +84,16 @@ pub fn read(
     let missing = console.measure("symbols", || symbols::resolve(&mut profile, &options));
     warnings.extend(missing.iter().map(ToString::to_string));
     Ok((profile, warnings))
+}
+
+fn with_hint(error: trace::ReadError) -> anyhow::Error {
+    match error.problem {
+        trace::Problem::NoEvents => error.hint([
+            "record with `--mode exact` to choose afterwards",
+            "leave out what chooses: the file answers for the whole recording",
+        ]),
+        _ => error.into(),
+    }
 }
 
 /// What JIT compilers told of their code: as recorded, else as they left it.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use clap::ValueEnum;
 use heapatlas_capture::{self as capture, LaunchError};
+use heapatlas_trace::payload;
 
 use crate::commands::profile_summary::{self, ProfileArgs};
 use crate::commands::row_choice::RowArgs;
@@ -54,16 +55,28 @@ pub enum Mode {
     Sampled,
     /// Numbers of allocations, frees and bytes: no stacks, no file
     Counting,
-    /// Sums by stack, for weeks of running
+    /// Sums by stack, kept up to date while the program runs: for weeks of running. Figures are those of `exact`, but
+    /// no part of the time or thread can be chosen later
     Aggregate,
 }
 
 impl Mode {
+    /// What the trace says of it. (Events are written as they come, whichever they are.)
+    fn of_trace(self) -> payload::Mode {
+        match self {
+            Self::Exact => payload::Mode::Exact,
+            Self::Sampled => payload::Mode::Sampled,
+            Self::Counting => payload::Mode::Counting,
+            Self::Aggregate => payload::Mode::Aggregate,
+        }
+    }
+
     /// Refuses what cannot be recorded yet.
     fn check(self) -> anyhow::Result<()> {
         match self {
-            Self::Exact => Ok(()),
-            _ => Err(anyhow!("this mode is not there yet").hint(["use `--mode exact`"])),
+            Self::Exact | Self::Aggregate => Ok(()),
+            _ => Err(anyhow!("this mode is not there yet")
+                .hint(["use `--mode exact` or `--mode aggregate`"])),
         }
     }
 }
@@ -77,6 +90,7 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<Outcome> {
         arguments: command.collect(),
         output: args.output,
         check_stacks: args.check_stacks,
+        mode: args.mode,
     };
     let recorded = recording.run(console)?;
     if let Some(trace) = &recorded.trace {
@@ -103,6 +117,8 @@ pub struct Recording {
     pub output: Option<PathBuf>,
     /// Every how many captures a stack is compared with a full walk; 0 for never.
     pub check_stacks: u32,
+    /// What the trace holds.
+    pub mode: Mode,
 }
 
 /// What came of it.
@@ -133,6 +149,7 @@ impl Recording {
             &launched,
             names,
             [vec![self.program], self.arguments].concat(),
+            self.mode.of_trace(),
         );
         let ended = launched.run(&mut sink);
         let outcome = ended.map_err(|error| not_written(error, sink.path()))?;
