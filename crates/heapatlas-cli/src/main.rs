@@ -5,7 +5,7 @@
 //! (from bytes to an allocation profile), [`recording`] and [`trace_output`] (from what
 //! is gathered to a file), [`render`] (text and JSON), [`exit`]
 //! (codes, errors, hints). Below them: [`unpack`], [`mapping`], [`output_file`], [`console`],
-//! [`progress`], [`timing`], [`duration`], [`env_vars`].
+//! [`progress`], [`timing`], [`duration`], [`time_point`], [`env_vars`].
 //!
 //! **Invariant:** no algorithm lives here; verbs ask `heapatlas_analysis` and show the answer.
 //! **Invariant:** unsafe code stands in [`mapping`] only.
@@ -29,6 +29,7 @@ mod profile_input;
 mod progress;
 mod recording;
 mod render;
+mod time_point;
 mod timing;
 mod trace_output;
 mod unpack;
