@@ -120,7 +120,7 @@ impl OpenedFile {
     /// whole up to there, and are read without `--salvage`.)
     pub fn into_profile(
         self,
-        options: ProfileOptions,
+        options: &ProfileOptions,
         console: &Console,
     ) -> anyhow::Result<AllocationProfile> {
         self.progress.start("reading");

@@ -2,9 +2,10 @@
 //!
 //! In reading order: [`args`] (the command line), [`options`] (what verbs share), [`commands`]
 //! (one file a verb), [`input`] (from a path to a heap), [`profile_input`]
-//! (from bytes to an allocation profile), [`render`] (text and JSON), [`exit`]
+//! (from bytes to an allocation profile), [`recording`] and [`trace_output`] (from what
+//! is gathered to a file), [`render`] (text and JSON), [`exit`]
 //! (codes, errors, hints). Below them: [`unpack`], [`mapping`], [`output_file`], [`console`],
-//! [`progress`], [`timing`], [`duration`], [`env_vars`].
+//! [`progress`], [`timing`], [`duration`], [`time_point`], [`env_vars`].
 //!
 //! **Invariant:** no algorithm lives here; verbs ask `heapatlas_analysis` and show the answer.
 //! **Invariant:** unsafe code stands in [`mapping`] only.
@@ -28,7 +29,9 @@ mod profile_input;
 mod progress;
 mod recording;
 mod render;
+mod time_point;
 mod timing;
+mod trace_output;
 mod unpack;
 
 use clap::{CommandFactory, Parser};

@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use heapatlas_capture::{self as capture, Launched, Sink};
-use heapatlas_formats::trace::Writer;
 use heapatlas_trace::payload::{
     End, EventsHeader, Mode, ProcessInfo, Segment, ThreadInfo, read_modules,
 };
+
+use crate::trace_output::TraceOutput;
 
 /// What traces are called.
 pub struct FileNames {
@@ -49,6 +50,7 @@ impl FileNames {
 pub struct TraceSink {
     names: FileNames,
     command: Vec<OsString>,
+    mode: Mode,
     parent_pid: u32,
     start_tick: u64,
     ticks_per_second: u64,
@@ -59,7 +61,7 @@ pub struct TraceSink {
 }
 
 struct Trace {
-    writer: Writer<File>,
+    output: TraceOutput<File>,
     path: PathBuf,
     unfinished: PathBuf,
     arguments: Vec<Vec<u8>>,
@@ -67,10 +69,11 @@ struct Trace {
 
 impl TraceSink {
     /// A sink without a file: the first process image makes one.
-    pub fn new(launched: &Launched, names: FileNames, command: Vec<OsString>) -> Self {
+    pub fn new(launched: &Launched, names: FileNames, command: Vec<OsString>, mode: Mode) -> Self {
         Self {
             names,
             command,
+            mode,
             parent_pid: std::process::id(),
             start_tick: launched.start_tick(),
             ticks_per_second: launched.ticks_per_second(),
@@ -95,7 +98,7 @@ impl TraceSink {
         let Some(trace) = self.trace.take() else {
             return Ok(None);
         };
-        let file = trace.writer.end(&End {
+        let end = End {
             tick: outcome.tick,
             elapsed_ns: outcome.elapsed_ns,
             status: Some(outcome.status.into_raw().cast_unsigned()),
@@ -104,8 +107,9 @@ impl TraceSink {
             captures: 0,
             checked: outcome.checked,
             differences: outcome.differences,
-        })?;
-        file.sync_all()?;
+        };
+        trace.output.end(&end, &trace.unfinished)?;
+        File::open(&trace.unfinished)?.sync_all()?;
         fs::rename(&trace.unfinished, &trace.path)?;
         Ok(Some(trace.path))
     }
@@ -155,15 +159,15 @@ impl Sink for TraceSink {
             start_tick: self.start_tick,
             page_bytes: 4096,
             pointer_bytes: 8,
-            mode: Mode::Exact,
+            mode: self.mode,
             sample_interval_bytes: 0,
             executable: executable.as_os_str().as_bytes(),
             arguments: &arguments,
             recorder_version: env!("CARGO_PKG_VERSION").as_bytes(),
         };
-        let writer = Writer::new(file, &process)?;
+        let output = TraceOutput::new(file, &unfinished, &process)?;
         self.trace = Some(Trace {
-            writer,
+            output,
             path,
             unfinished,
             arguments,
@@ -172,37 +176,32 @@ impl Sink for TraceSink {
     }
 
     fn thread(&mut self, thread: ThreadInfo<'_>) -> io::Result<()> {
-        self.writer()?.thread(&thread)
+        self.trace()?.output.thread(&thread)
     }
 
     fn modules(&mut self, payload: &[u8]) -> io::Result<()> {
         let damaged = |_| io::Error::other("the program sent a damaged list of modules");
         let (tick, modules) = read_modules(payload).map_err(damaged)?;
         let modules: Result<Vec<_>, _> = modules.collect();
-        self.writer()?.modules(tick, &modules.map_err(damaged)?)
+        self.trace()?
+            .output
+            .modules(tick, &modules.map_err(damaged)?)
     }
 
     fn events(&mut self, header: EventsHeader, segments: &[Segment<'_>]) -> io::Result<()> {
-        if segments.is_empty() {
+        let is_saved_later = self.mode == Mode::Aggregate;
+        if segments.is_empty() && !is_saved_later {
             return Ok(());
         }
-        let EventsHeader {
-            tick,
-            elapsed_ns,
-            resident_bytes,
-        } = header;
-        let segments = segments.iter().copied();
-        self.writer()?
-            .events(tick, elapsed_ns, resident_bytes, segments)
+        let trace = self.trace()?;
+        trace.output.events(header, segments, &trace.unfinished)
     }
 }
 
 impl TraceSink {
-    fn writer(&mut self) -> io::Result<&mut Writer<File>> {
+    fn trace(&mut self) -> io::Result<&mut Trace> {
         let trace = self.trace.as_mut();
-        trace
-            .map(|trace| &mut trace.writer)
-            .ok_or_else(|| io::Error::other("events of no process image"))
+        trace.ok_or_else(|| io::Error::other("events of no process image"))
     }
 }
 

@@ -73,6 +73,15 @@ pub struct TimelinePoint {
     pub resident_bytes: u64,
 }
 
+/// A moment that the program, or whoever recorded it, gave a name.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Mark {
+    /// When, in nanoseconds since the start.
+    pub time_ns: u64,
+    /// Its name.
+    pub text: String,
+}
+
 /// A loaded file.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Module {
@@ -159,6 +168,8 @@ pub struct AllocationProfile {
     pub threads: Vec<ThreadFigures>,
     /// Live bytes over time, in order of time.
     pub timeline: Vec<TimelinePoint>,
+    /// Moments with a name, of the whole recording, in order of time.
+    pub marks: Vec<Mark>,
     /// For each power of two the blocks with so many bytes: row 0 for 0, row n for 2^(n-1) and more.
     pub sizes: Vec<Amount>,
     /// For each power of two the freed blocks that lived so many nanoseconds, rows as in `sizes`.
@@ -191,6 +202,7 @@ impl AllocationProfile {
             figures: vec![StackFigures::default(); 2],
             threads: Vec::new(),
             timeline: Vec::new(),
+            marks: Vec::new(),
             sizes: Vec::new(),
             lifetimes: Vec::new(),
             frames: Vec::new(),

@@ -41,6 +41,8 @@ pub enum BlockKind {
     Index = 7,
     /// What [`Events`](Self::Events) is, sorted into columns.
     Columns = 8,
+    /// Sums by stack, in place of events.
+    Sums = 9,
 }
 
 impl BlockKind {
@@ -55,6 +57,7 @@ impl BlockKind {
             6 => Self::End,
             7 => Self::Index,
             8 => Self::Columns,
+            9 => Self::Sums,
             _ => return None,
         })
     }

@@ -44,6 +44,7 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<Outcome> {
         arguments,
         output: Some(output),
         check_stacks: 0,
+        mode: record::Mode::Exact,
     };
     let recorded = recording.run(console)?;
     if let Some(trace) = recorded.trace {

@@ -5,7 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
+use clap::ValueEnum;
 use heapatlas_capture::{self as capture, LaunchError};
+use heapatlas_trace::payload;
 
 use crate::commands::profile_summary::{self, ProfileArgs};
 use crate::commands::row_choice::RowArgs;
@@ -30,6 +32,9 @@ pub struct Args {
     /// [default: heapatlas.PROGRAM.PID.heaptrace]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// What to record
+    #[arg(long, value_name = "MODE", default_value = "exact")]
+    mode: Mode,
     /// Compare every N-th stack with a full walk, and say how many differed: a check of the recorder itself
     #[arg(long, value_name = "N", default_value_t = 0)]
     check_stacks: u32,
@@ -41,7 +46,43 @@ pub struct Args {
     command: Vec<OsString>,
 }
 
+/// What a recording holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Mode {
+    /// Every allocation with its stack
+    Exact,
+    /// Some allocations by chance, more likely the larger they are; figures are estimates
+    Sampled,
+    /// Numbers of allocations, frees and bytes: no stacks, no file
+    Counting,
+    /// Sums by stack, kept up to date while the program runs: for weeks of running. Figures are those of `exact`, but
+    /// no part of the time or thread can be chosen later
+    Aggregate,
+}
+
+impl Mode {
+    /// What the trace says of it. (Events are written as they come, whichever they are.)
+    fn of_trace(self) -> payload::Mode {
+        match self {
+            Self::Exact => payload::Mode::Exact,
+            Self::Sampled => payload::Mode::Sampled,
+            Self::Counting => payload::Mode::Counting,
+            Self::Aggregate => payload::Mode::Aggregate,
+        }
+    }
+
+    /// Refuses what cannot be recorded yet.
+    fn check(self) -> anyhow::Result<()> {
+        match self {
+            Self::Exact | Self::Aggregate => Ok(()),
+            _ => Err(anyhow!("this mode is not there yet")
+                .hint(["use `--mode exact` or `--mode aggregate`"])),
+        }
+    }
+}
+
 pub fn run(args: Args, console: &Console) -> anyhow::Result<Outcome> {
+    args.mode.check()?;
     let mut command = args.command.into_iter();
     let program = command.next().expect("clap asks for one");
     let recording = Recording {
@@ -49,6 +90,7 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<Outcome> {
         arguments: command.collect(),
         output: args.output,
         check_stacks: args.check_stacks,
+        mode: args.mode,
     };
     let recorded = recording.run(console)?;
     if let Some(trace) = &recorded.trace {
@@ -75,6 +117,8 @@ pub struct Recording {
     pub output: Option<PathBuf>,
     /// Every how many captures a stack is compared with a full walk; 0 for never.
     pub check_stacks: u32,
+    /// What the trace holds.
+    pub mode: Mode,
 }
 
 /// What came of it.
@@ -105,6 +149,7 @@ impl Recording {
             &launched,
             names,
             [vec![self.program], self.arguments].concat(),
+            self.mode.of_trace(),
         );
         let ended = launched.run(&mut sink);
         let outcome = ended.map_err(|error| not_written(error, sink.path()))?;

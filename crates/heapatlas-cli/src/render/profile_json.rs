@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use heapatlas_analysis::profile::{
     CallLabel, CallNode, CallTree, Metric, PowerRow, ProfileView, Site, distribution, threads_by,
 };
-use heapatlas_model::{AllocationProfile, Amount, StackFigures, ThreadFigures};
+use heapatlas_model::{AllocationProfile, Amount, Mark, StackFigures, ThreadFigures};
 use serde::Serialize;
 
 use super::json::{Rows, VERSION, write};
@@ -27,7 +27,7 @@ pub struct ProfileSummary<'a> {
 /// `summary --json` of a profile.
 pub fn summary(out: &mut dyn Write, summary: &ProfileSummary<'_>) -> io::Result<()> {
     #[derive(Serialize)]
-    struct Object<'a, S, T, H, C> {
+    struct Object<'a, S, M, T, H, C> {
         version: u32,
         format: &'static str,
         command: &'a [String],
@@ -39,6 +39,7 @@ pub fn summary(out: &mut dyn Write, summary: &ProfileSummary<'_>) -> io::Result<
         temporary: TemporaryObject,
         truncated_stacks: u64,
         sites: S,
+        marks: M,
         #[serde(skip_serializing_if = "Option::is_none")]
         threads: Option<T>,
         #[serde(flatten)]
@@ -74,6 +75,7 @@ pub fn summary(out: &mut dyn Write, summary: &ProfileSummary<'_>) -> io::Result<
         },
         truncated_stacks: profile.truncated_stacks,
         sites: Rows(summary.sites.iter().map(|site| SiteObject::new(site))),
+        marks: Rows(profile.marks.iter().map(MarkObject::new)),
         threads: summary.has_threads.then(|| threads().collect::<Vec<_>>()),
         histograms: summary.has_histograms.then(|| histograms_object(profile)),
         tree: summary.tree.map(|tree| {
@@ -104,6 +106,21 @@ struct PeakObject {
 #[derive(Serialize)]
 struct TemporaryObject {
     allocations: u64,
+}
+
+#[derive(Serialize)]
+struct MarkObject<'a> {
+    time_ns: u64,
+    text: &'a str,
+}
+
+impl<'a> MarkObject<'a> {
+    fn new(mark: &'a Mark) -> Self {
+        Self {
+            time_ns: mark.time_ns,
+            text: &mark.text,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -310,7 +327,8 @@ mod tests {
             r#"{"function":"libz.so.1+0x50","file":null,"line":null,"module":"/usr/lib/libz.so.1","#,
             r#""allocations":2,"bytes":8192,"peak_bytes":8192,"live_bytes":0,"live_blocks":0,"temporary":0},"#,
             r#"{"function":"log","file":"app.c","line":30,"module":"/opt/app/app","allocations":10,"#,
-            r#""bytes":640,"peak_bytes":0,"live_bytes":0,"live_blocks":0,"temporary":10}]}"#,
+            r#""bytes":640,"peak_bytes":0,"live_bytes":0,"live_blocks":0,"temporary":10}],"#,
+            r#""marks":[{"time_ns":1500000000,"text":"loaded"}]}"#,
             "\n"
         );
         assert_eq!(json(false), expected);

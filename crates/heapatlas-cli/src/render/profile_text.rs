@@ -113,10 +113,28 @@ impl ProfileText<'_> {
         let columns = chart::columns(self.width, self.profile().peak.bytes);
         let values = live_over_time(self.profile(), time_ns.clone(), columns);
         writeln!(out, "\n{}", self.paint.bold("live bytes over time"))?;
-        for line in chart::lines(&values, time_ns.start, time_ns.end, self.is_unicode) {
+        let marks: Vec<u64> = self.profile().marks.iter().map(|m| m.time_ns).collect();
+        for line in chart::lines(&values, time_ns, &marks, self.is_unicode) {
             writeln!(out, "{line}")?;
         }
         Ok(())
+    }
+
+    /// The first moments that have a name, if there are any.
+    pub fn marks(&self, out: &mut dyn Write, limit: usize) -> io::Result<()> {
+        let marks = &self.profile().marks;
+        if marks.is_empty() {
+            return Ok(());
+        }
+        writeln!(out, "\n{}", self.paint.bold("marks"))?;
+        let mut table = Table::new(&["at", "text"]);
+        for mark in marks.iter().take(limit) {
+            table.row(vec![duration(mark.time_ns), cut(&printable(&mark.text))]);
+        }
+        if let Some(rest) = remark_on_rest(marks.len(), marks.len().min(limit), "mark", "marks") {
+            table.remark(rest);
+        }
+        table.write(out, self.paint)
     }
 
     /// The first sites by a metric, of which the profile has so much in all.

@@ -269,6 +269,13 @@ impl<'a> Reader<'a> {
 }
 
 #[inline]
-fn unzigzag(number: u64) -> u64 {
+pub(super) fn unzigzag(number: u64) -> u64 {
     number >> 1 ^ (number & 1).wrapping_neg()
+}
+
+/// A signed difference as a number that is small when the difference is near zero.
+#[inline]
+pub(super) fn zigzag(difference: u64) -> u64 {
+    let signed = difference.cast_signed();
+    (signed << 1 ^ signed >> 63).cast_unsigned()
 }

@@ -55,11 +55,20 @@ impl Facts {
             self.end = Some(End::read(payload).map_err(malformed)?);
             return Ok(());
         }
-        let thread = ThreadInfo::read(payload).map_err(malformed)?;
+        self.note_thread(&ThreadInfo::read(payload).map_err(malformed)?);
+        Ok(())
+    }
+
+    /// Notes a thread's number in the system and its latest name.
+    pub fn note_thread(&mut self, thread: &ThreadInfo<'_>) {
         let known = self.threads.entry(thread.thread).or_default();
         known.os_thread_id = thread.os_thread_id;
         known.name = String::from_utf8_lossy(thread.name).into_owned();
-        Ok(())
+    }
+
+    /// Forgets a thread that nobody will ask for any more.
+    pub fn forget_thread(&mut self, number: u64) {
+        self.threads.remove(&number);
     }
 
     /// What is known of a thread by its number within the recording.

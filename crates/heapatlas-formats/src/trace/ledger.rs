@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use heapatlas_model::{Amount, TimelinePoint};
+use rustc_hash::FxHashSet;
 
 use super::clock::Clock;
 use super::live_blocks::{LiveBlock, LiveBlocks};
@@ -24,6 +25,8 @@ pub(super) struct Ledger {
     range: Range<u64>,
     pub stacks: Vec<StackRow>,
     pub threads: Vec<ThreadRow>,
+    /// The sums of threads that ended and whose rows were given to others.
+    pub retired: Option<RetiredThreads>,
     blocks: LiveBlocks,
     pub timeline: Timeline,
     epoch: u64,
@@ -70,6 +73,13 @@ pub(super) struct ThreadRow {
     reallocating: Option<Reallocation>,
 }
 
+/// Threads that ended, as one row.
+#[derive(Clone, Copy, Default)]
+pub(super) struct RetiredThreads {
+    pub count: u64,
+    pub row: ThreadRow,
+}
+
 /// A block that is in the hands of `realloc`.
 #[derive(Clone, Copy)]
 struct Reallocation {
@@ -86,6 +96,7 @@ impl Ledger {
             range,
             stacks: Vec::new(),
             threads: Vec::new(),
+            retired: None,
             blocks: LiveBlocks::new(),
             epoch: 0,
             live: Amount::default(),
@@ -111,6 +122,40 @@ impl Ledger {
             is_counted,
             ..ThreadRow::default()
         });
+    }
+
+    /// Adds the sums of those of some threads of which nothing is live to the retired ones, and returns these:
+    /// their rows are free for others. They must have ended.
+    pub fn retire_threads(&mut self, ended: &[u32]) -> Vec<u32> {
+        // A block in the hands of another thread's `realloc` may become live again.
+        let reallocating = self.threads.iter().filter_map(|row| row.reallocating);
+        let pinned: FxHashSet<u32> = reallocating.map(|old| old.block.thread).collect();
+        let mut free = Vec::new();
+        for &thread in ended {
+            let row = self.threads[thread as usize];
+            let is_live = row.balance.live.blocks > 0 || row.reallocating.is_some();
+            if !is_live && !pinned.contains(&thread) {
+                self.retire(&row);
+                self.threads[thread as usize] = ThreadRow {
+                    is_counted: row.is_counted,
+                    ..ThreadRow::default()
+                };
+                free.push(thread);
+            }
+        }
+        free
+    }
+
+    fn retire(&mut self, row: &ThreadRow) {
+        let (peak, _) = self.peak_and_live(&row.balance);
+        let retired = self.retired.get_or_insert_default();
+        retired.count += 1;
+        let sums = &mut retired.row;
+        sums.balance.touch(self.epoch, |_| ());
+        sums.balance.peak += peak;
+        sums.total += row.total;
+        sums.temporary += row.temporary;
+        sums.frees += row.frees;
     }
 
     /// Adds rows for new stacks.
@@ -227,8 +272,10 @@ impl Ledger {
     }
 
     /// The timeline up to the tick at which the books ended.
-    pub fn take_timeline(self, end_tick: u64) -> Vec<TimelinePoint> {
-        self.timeline.points(&self.clock, end_tick, self.live)
+    pub fn timeline(&self, end_tick: u64) -> Vec<TimelinePoint> {
+        self.timeline
+            .clone()
+            .points(&self.clock, end_tick, self.live)
     }
 
     /// What a stack or thread held at the peak, and what it holds.

@@ -40,14 +40,28 @@ pub(super) struct LiveBlocks {
     last: (u64, u32),
     /// Blocks at addresses that have no slot.
     others: HashMap<u64, LiveBlock>,
+    /// Pages of slots without a block, of no page of memory.
+    free_pages: Vec<u32>,
+    /// With so many pages of slots, those without a block are looked for before there are more: a program
+    /// that runs for weeks touches many more pages of memory than it holds at a time.
+    sweep_at: usize,
 }
+
+/// Below so many pages of slots (1 KiB each) it is not worth while to look for free ones.
+const FEW_PAGES: usize = 4096;
 
 /// No page of memory has this number.
 const NO_PAGE: u64 = u64::MAX;
 
 impl LiveBlocks {
     pub fn new() -> Self {
+        Self::sweeping_from(FEW_PAGES)
+    }
+
+    fn sweeping_from(pages: usize) -> Self {
         Self {
+            free_pages: Vec::new(),
+            sweep_at: pages,
             pages: HashMap::new(),
             slots: Vec::new(),
             rows: Vec::new(),
@@ -120,14 +134,39 @@ impl LiveBlocks {
         if self.last.0 != number {
             let page = match self.pages.entry(number) {
                 Entry::Occupied(page) => *page.get(),
-                Entry::Vacant(place) => {
-                    self.slots.push([EMPTY; SLOTS]);
-                    *place.insert(self.slots.len() as u32 - 1)
-                }
+                Entry::Vacant(_) => self.new_page(number),
             };
             self.last = (number, page);
         }
         self.last.1
+    }
+
+    #[cold]
+    fn new_page(&mut self, number: u64) -> u32 {
+        if self.free_pages.is_empty() && self.slots.len() >= self.sweep_at {
+            self.sweep();
+        }
+        let page = self.free_pages.pop().unwrap_or_else(|| {
+            self.slots.push([EMPTY; SLOTS]);
+            self.slots.len() as u32 - 1
+        });
+        self.pages.insert(number, page);
+        page
+    }
+
+    /// Takes the pages of slots without a block from their pages of memory. Not again before there are
+    /// twice as many as are left: all sweeps together cost no more than making the pages did.
+    fn sweep(&mut self) {
+        let (slots, free_pages) = (&self.slots, &mut self.free_pages);
+        self.pages.retain(|_, &mut page| {
+            let is_used = slots[page as usize].iter().any(|&slot| slot != EMPTY);
+            if !is_used {
+                free_pages.push(page);
+            }
+            is_used
+        });
+        self.last = (NO_PAGE, 0);
+        self.sweep_at = self.sweep_at.max(2 * self.pages.len());
     }
 }
 
@@ -154,7 +193,7 @@ mod tests {
             script in prop::collection::vec((any::<bool>(), 0_u64..3000), 0..9000),
             stride in prop::sample::select(vec![1_u64, 8, 16, 4096]),
         ) {
-            let (mut blocks, mut map) = (LiveBlocks::new(), HashMap::new());
+            let (mut blocks, mut map) = (LiveBlocks::sweeping_from(16), HashMap::new());
             for (index, &(inserts, number)) in script.iter().enumerate() {
                 let address = number * stride;
                 if inserts {

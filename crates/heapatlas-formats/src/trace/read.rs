@@ -15,6 +15,7 @@ use super::facts::{self, CodeMap, Facts};
 use super::ledger::Ledger;
 use super::profile::profile;
 use super::replay::Replay;
+use super::sums;
 
 /// Blocks that are unpacked at a time, while those before them are applied.
 const BATCH_BLOCKS: usize = 64;
@@ -31,6 +32,12 @@ pub(super) fn read(
     let (offset, payload) = process_payload(&blocks, stopped_by.as_ref())?;
     let process = ProcessInfo::read(&payload).map_err(|e| ReadError::block(offset, e))?;
     let (facts, damage) = Facts::gather(&mut blocks);
+    if process.mode == payload::Mode::Aggregate {
+        let (profile, mut warnings, stopped) = sums::read(&blocks, &process, &facts, options)?;
+        let stopped_by = damage.or(stopped_by);
+        warnings.extend(sums_warning(stopped, stopped_by, facts.end.is_some()));
+        return Ok((profile, warnings));
+    }
 
     let clock = Clock::new(process.start_tick, process.ticks_per_second);
     let mut replay = Replay::new(Ledger::new(range(&clock, options), clock));
@@ -48,7 +55,8 @@ pub(super) fn read(
     warnings.append(&mut replay.warnings);
     warnings.extend(replay.ledger_warnings());
     warnings.extend(stopped_by.map(|error| cut_warning(&error, facts.end.is_some())));
-    Ok((profile(replay, &process, &facts, elapsed_ns), warnings))
+    let profile = profile(&mut replay, &process, &facts, elapsed_ns);
+    Ok((profile, warnings))
 }
 
 pub(super) fn code_maps(source: &[u8]) -> Result<Vec<CodeMap>, ReadError> {
@@ -210,6 +218,25 @@ fn notes<A>(process: &ProcessInfo<'_, A>, facts: &Facts, options: &ReadOptions) 
         )));
     }
     notes
+}
+
+/// What is missing from sums that end with a damaged block, or in a file that is not whole.
+fn sums_warning(
+    damaged: Option<ReadError>,
+    stopped_by: Option<ReadError>,
+    has_end: bool,
+) -> Option<Warning> {
+    match (damaged, stopped_by) {
+        (Some(error), _) => Some(Warning::loss(format!(
+            "the sums are not whole, what comes before was read: {error}"
+        ))),
+        (None, Some(error)) => Some(cut_warning(&error, has_end)),
+        (None, None) if has_end => None,
+        (None, None) => Some(Warning::loss(
+            "the recording was not ended in good order: these are its sums as they were last written"
+                .to_owned(),
+        )),
+    }
 }
 
 fn cut_warning(error: &ReadError, has_end: bool) -> Warning {

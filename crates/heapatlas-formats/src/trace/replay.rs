@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::binary_heap::PeekMut;
 use std::collections::{BinaryHeap, VecDeque};
 
-use heapatlas_model::{StackId, StackTable};
+use heapatlas_model::{Mark, StackId, StackTable};
 use heapatlas_trace::payload::Segment;
 use heapatlas_trace::{Decoder, Event, Malformed};
 use rustc_hash::FxHashMap;
@@ -18,6 +18,12 @@ use super::ledger::Ledger;
 /// bytes of them, whatever their ticks say.
 const MAX_HELD_BYTES: usize = 256 << 20;
 
+/// From so many threads on those that have ended may be retired.
+const MANY_THREADS: usize = 1024;
+
+/// Marks at most: a program that sets one at each request shall not fill our memory.
+const MAX_MARKS: usize = 10_000;
+
 /// Applies the streams of all threads to a ledger.
 pub(super) struct Replay {
     pub ledger: Ledger,
@@ -29,6 +35,28 @@ pub(super) struct Replay {
     /// The streams that have an action, by its tick.
     order: BinaryHeap<Reverse<(u64, u32)>>,
     pub last_tick: u64,
+    /// Marks of threads that are retired.
+    marks: Marks,
+    retirement: Option<Retirement>,
+}
+
+/// How threads that ended make room for others.
+struct Retirement {
+    /// With so many streams those that ended are looked for.
+    sweep_at: usize,
+    /// Streams that stand for no thread any more.
+    free: Vec<u32>,
+    /// The numbers of threads that are retired and that nobody was told of.
+    retired: Vec<u64>,
+}
+
+/// The named moments of a stream.
+#[derive(Default)]
+struct Marks {
+    /// Ticks and names.
+    marks: Vec<(u64, String)>,
+    /// Those that were too many.
+    left_out: u64,
 }
 
 /// What is left of one thread's stream.
@@ -49,6 +77,10 @@ pub(super) struct Stream {
     nodes: Vec<(u32, u64)>,
     next: Option<Action>,
     is_broken: bool,
+    marks: Marks,
+    has_ended: bool,
+    /// It stands for no thread any more, and for none yet.
+    pub is_unused: bool,
 }
 
 /// Events that wait for their time.
@@ -110,9 +142,48 @@ impl Replay {
             by_number: FxHashMap::default(),
             order: BinaryHeap::new(),
             last_tick: 0,
+            marks: Marks::default(),
+            retirement: None,
         };
         replay.ledger.add_stacks(replay.code.stacks.len());
         replay
+    }
+
+    /// Has the sums of threads that ended be put together when there are many, so that memory is bounded by
+    /// those that run, or have something live.
+    pub fn with_retirement(mut self) -> Self {
+        self.retirement = Some(Retirement {
+            sweep_at: MANY_THREADS,
+            free: Vec::new(),
+            retired: Vec::new(),
+        });
+        self
+    }
+
+    /// The threads that were retired since the last time.
+    pub fn take_retired(&mut self) -> Vec<u64> {
+        let retirement = self.retirement.as_mut();
+        retirement.map_or_else(Vec::new, |retirement| {
+            std::mem::take(&mut retirement.retired)
+        })
+    }
+
+    /// The marks in order of time, and how many are left out.
+    pub fn marks(&self) -> (Vec<Mark>, u64) {
+        let all = || std::iter::once(&self.marks).chain(self.streams.iter().map(|s| &s.marks));
+        let mut marks: Vec<_> = all().flat_map(|marks| &marks.marks).collect();
+        marks.sort_by_key(|(tick, _)| *tick);
+        let left_out = all().map(|marks| marks.left_out).sum::<u64>();
+        let too_many = marks.len().saturating_sub(MAX_MARKS) as u64;
+        marks.truncate(MAX_MARKS);
+        let mark = |(tick, text): &(u64, String)| Mark {
+            time_ns: self.ledger.clock().ns_at(*tick),
+            text: text.clone(),
+        };
+        (
+            marks.into_iter().map(mark).collect(),
+            left_out.saturating_add(too_many),
+        )
     }
 
     /// Adds a segment of a block at `offset`; `is_counted` tells of a new thread whether it is asked for.
@@ -133,11 +204,8 @@ impl Replay {
     }
 
     fn hold(&mut self, thread: u64, held: Held, is_counted: impl FnOnce() -> bool) {
-        let index = *self.by_number.entry(thread).or_insert_with(|| {
-            self.streams.push(Stream::new(thread));
-            self.ledger.add_thread(is_counted());
-            self.streams.len() as u32 - 1
-        });
+        let known = self.by_number.get(&thread).copied();
+        let index = known.unwrap_or_else(|| self.add_stream(thread, is_counted));
         let stream = &mut self.streams[index as usize];
         stream.push(held);
         if stream.next.is_none() {
@@ -147,6 +215,52 @@ impl Replay {
                     .map(|tick| Reverse((tick, index))),
             );
         }
+    }
+
+    fn add_stream(&mut self, number: u64, is_counted: impl FnOnce() -> bool) -> u32 {
+        let index = self.free_stream().unwrap_or_else(|| {
+            self.ledger.add_thread(is_counted());
+            self.streams.push(Stream::new(number));
+            self.streams.len() as u32 - 1
+        });
+        let stream = &mut self.streams[index as usize];
+        (stream.number, stream.is_unused) = (number, false);
+        self.by_number.insert(number, index);
+        index
+    }
+
+    /// A stream that stood for a thread that is retired.
+    fn free_stream(&mut self) -> Option<u32> {
+        let retirement = self.retirement.as_mut()?;
+        if retirement.free.is_empty() && self.streams.len() >= retirement.sweep_at {
+            self.retire();
+        }
+        self.retirement.as_mut()?.free.pop()
+    }
+
+    /// Retires the threads that ended. Not again before there are twice as many as are left.
+    #[cold]
+    fn retire(&mut self) {
+        let Some(retirement) = &mut self.retirement else {
+            return;
+        };
+        let is_done = |stream: &Stream| stream.has_ended && stream.is_idle();
+        let indexes = 0..self.streams.len() as u32;
+        let ended: Vec<u32> = indexes
+            .filter(|&index| is_done(&self.streams[index as usize]))
+            .collect();
+        let free = self.ledger.retire_threads(&ended);
+        for &index in &free {
+            let mut free = Stream::new(0);
+            free.is_unused = true;
+            let stream = std::mem::replace(&mut self.streams[index as usize], free);
+            self.by_number.remove(&stream.number);
+            retirement.retired.push(stream.number);
+            self.marks.append(stream.marks);
+        }
+        let left = self.streams.len() - free.len();
+        retirement.sweep_at = MANY_THREADS.max(2 * left);
+        retirement.free = free;
     }
 
     /// Applies all events up to a tick.
@@ -183,6 +297,24 @@ impl Replay {
     }
 }
 
+impl Marks {
+    fn push(&mut self, tick: u64, text: &[u8]) {
+        if self.marks.len() == MAX_MARKS {
+            self.left_out += 1;
+            return;
+        }
+        let text = String::from_utf8_lossy(text).into_owned();
+        self.marks.push((tick, text));
+    }
+
+    /// Adds those of another stream.
+    fn append(&mut self, other: Self) {
+        let room = MAX_MARKS - self.marks.len();
+        self.left_out += other.left_out + other.marks.len().saturating_sub(room) as u64;
+        self.marks.extend(other.marks.into_iter().take(room));
+    }
+}
+
 trait Report {
     fn report(self, warnings: &mut Vec<Warning>) -> Option<u64>;
 }
@@ -211,7 +343,15 @@ impl Stream {
             nodes: Vec::new(),
             next: None,
             is_broken: false,
+            marks: Marks::default(),
+            has_ended: false,
+            is_unused: false,
         }
+    }
+
+    /// Whether all that came was applied.
+    fn is_idle(&self) -> bool {
+        self.next.is_none() && self.held.is_empty()
     }
 
     fn push(&mut self, held: Held) {
@@ -256,9 +396,17 @@ impl Stream {
             return false;
         };
         let bytes = held.events.bytes();
+        let (steps, marks) = (&mut self.steps, &mut self.marks);
+        let mut has_ended = false;
         let decoded = held.events.decode(&mut self.decoder, |event| {
-            self.steps.extend(Step::of(event, ledger));
+            match (Step::of(event, ledger), event) {
+                (Some(step), _) => steps.push(step),
+                (None, Event::Mark { tick, text }) => marks.push(tick, text),
+                (None, Event::ThreadEnds { .. }) => has_ended = true,
+                _ => {}
+            }
         });
+        self.has_ended |= has_ended;
         self.held_bytes -= bytes - held.events.bytes();
         match decoded {
             Ok(true) => {}

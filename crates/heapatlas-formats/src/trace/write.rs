@@ -263,6 +263,16 @@ impl<W: io::Write> Writer<W> {
     pub fn end(mut self, end: &End) -> io::Result<W> {
         end.write(&mut self.payload);
         self.finish_block(BlockKind::End)?;
+        self.close()
+    }
+
+    /// Adds sums; see [`sums`](super::sums).
+    pub(super) fn sums(&mut self, payload: &[u8]) -> io::Result<()> {
+        self.write_block(BlockKind::Sums, payload)
+    }
+
+    /// Writes what stands behind the blocks, and gives the output back.
+    pub(super) fn close(mut self) -> io::Result<W> {
         let index_offset = self.bytes_written;
         // Too many blocks for one payload: readers do without an index.
         let entries = &self.index[..self.index.len().min(MAX_PAYLOAD_BYTES / 32)];

@@ -51,8 +51,21 @@ fn chart_over_time() {
             "        │███████████████████████████████",
             "        │███████████████████████████████",
             "     0 B└───────────────────────────────",
+            "                                ▲",
             "         0 s                      2.00 s",
         ],
+    );
+}
+
+#[test]
+fn marks() {
+    check(
+        |text, out| text.marks(out, 5),
+        &["", "marks", "    at  text", "1.50 s  loaded"],
+    );
+    check(
+        |text, out| text.marks(out, 0),
+        &["", "marks", "at  text", "… 1 more mark (--top 0 shows all)"],
     );
 }
 
