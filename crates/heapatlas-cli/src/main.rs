@@ -4,7 +4,7 @@
 //! (one file a verb), [`input`] (from a path to a heap), [`profile_input`]
 //! (from bytes to an allocation profile), [`render`] (text and JSON), [`exit`]
 //! (codes, errors, hints). Below them: [`unpack`], [`mapping`], [`output_file`], [`console`],
-//! [`progress`], [`timing`], [`duration`], [`env_vars`].
+//! [`recording`], [`trace_names`], [`progress`], [`timing`], [`duration`], [`env_vars`].
 //!
 //! **Invariant:** no algorithm lives here; verbs ask `heapatlas_analysis` and show the answer.
 //! **Invariant:** unsafe code stands in [`mapping`] only.
@@ -29,6 +29,7 @@ mod progress;
 mod recording;
 mod render;
 mod timing;
+mod trace_names;
 mod unpack;
 
 use clap::{CommandFactory, Parser};
