@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
+use std::iter;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -35,6 +36,8 @@ pub struct TraceSink {
     finished: Vec<FinishedTrace>,
     /// How many images each file's name had before the one that has it now.
     replaced: HashMap<PathBuf, u32>,
+    /// By number of image, also of those that have ended.
+    code_pids: HashMap<u32, Vec<u32>>,
     /// The file that is being written, or was not to be written.
     last: Option<PathBuf>,
 }
@@ -60,6 +63,8 @@ struct Trace {
     unfinished: PathBuf,
     /// When the image began, in nanoseconds since the recording did.
     began_ns: u64,
+    /// The processes whose code it may run: its own, and those that it was forked off from.
+    code_pids: Vec<u32>,
 }
 
 /// When the recording began.
@@ -92,6 +97,7 @@ impl TraceSink {
             traces: BTreeMap::new(),
             finished: Vec::new(),
             replaced: HashMap::new(),
+            code_pids: HashMap::new(),
             last: None,
         }
     }
@@ -132,6 +138,15 @@ impl TraceSink {
         let trace = trace.ok_or_else(|| io::Error::other("events of no process image"))?;
         self.last = Some(trace.unfinished.clone());
         Ok(trace)
+    }
+
+    /// A forked child runs what its parent compiled, too.
+    fn code_pids_of(&mut self, image: &Image) -> Vec<u32> {
+        let parent = image.forked_from.and_then(|image| self.code_pids.get(&image));
+        let inherited = parent.into_iter().flatten().copied();
+        let pids: Vec<u32> = iter::once(image.pid).chain(inherited).collect();
+        self.code_pids.insert(image.number, pids.clone());
+        pids
     }
 
     fn arguments(&self, image: &Image, is_main: bool) -> Vec<Vec<u8>> {
@@ -200,6 +215,7 @@ impl Sink for TraceSink {
             },
             unfinished,
             began_ns,
+            code_pids: self.code_pids_of(image),
         };
         self.traces.insert(image.number, trace);
         Ok(())
@@ -234,9 +250,14 @@ impl Sink for TraceSink {
 
     fn ended(&mut self, image: u32, end: &ImageEnd) -> io::Result<()> {
         self.trace(image)?;
-        let Some(trace) = self.traces.remove(&image) else {
+        let Some(mut trace) = self.traces.remove(&image) else {
             return Ok(());
         };
+        for &pid in &trace.code_pids {
+            if let Some(map) = CodeMapFile::of(pid, self.clock.time) {
+                trace.writer.map(map.path.as_bytes(), &map.contents)?;
+            }
+        }
         trace.writer.end(&End {
             tick: end.tick,
             elapsed_ns: end.elapsed_ns.saturating_sub(trace.began_ns),
@@ -258,6 +279,38 @@ impl Sink for TraceSink {
 
     fn is_full(&self) -> bool {
         self.bytes_written.load(Relaxed) >= self.max_bytes
+    }
+}
+
+/// What a JIT compiler tells of its code while the process runs: lines of address, size and name.
+struct CodeMapFile {
+    path: String,
+    contents: Vec<u8>,
+}
+
+impl CodeMapFile {
+    /// Larger ones are cut.
+    const MOST_BYTES: u64 = 1 << 30;
+
+    /// The file where compilers write it for `perf`. None that was left before the recording began, and none
+    /// that is not what it should be: everybody can write to that folder.
+    fn of(pid: u32, began: SystemTime) -> Option<Self> {
+        let path = format!("/tmp/perf-{pid}.map");
+        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+        let mut options = File::options();
+        options.read(true).custom_flags(flags.bits().cast_signed());
+        let file = options.open(&path).ok()?;
+        let metadata = file.metadata().ok()?;
+        let is_ours = metadata.uid() == rustix::process::geteuid().as_raw();
+        // File systems tell times in steps.
+        let is_new = metadata.modified().ok()? + Duration::from_secs(1) >= began;
+        if !metadata.is_file() || !is_ours || !is_new {
+            return None;
+        }
+        let mut contents = Vec::new();
+        let mut file = file.take(Self::MOST_BYTES);
+        file.read_to_end(&mut contents).ok()?;
+        Some(Self { path, contents })
     }
 }
 

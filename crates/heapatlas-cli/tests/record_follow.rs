@@ -316,3 +316,52 @@ fn programs_without_recorder_in_the_chain() {
     };
     assert_eq!(live_blocks(profile), 18);
 }
+
+/// What a JIT compiler left is in the trace: its file may be gone when the trace is read.
+#[test]
+fn names_of_compiled_code() {
+    if !has_peers(&["gcc"]) {
+        return;
+    }
+    let workshop = Workshop::new();
+    let program = workshop.compile(C, "jit.c");
+    let mut recorder = recorder(&workshop, &["--follow-fork"], &[program.as_ref()]);
+    let answer = answer(&mut recorder, None);
+    assert_eq!(answer.code, Some(0), "{}", answer.stderr);
+    let trace = workshop.trace();
+    let pid = &profile(&trace)["pid"];
+    fs::remove_file(format!("/tmp/perf-{pid}.map")).expect("it was left there");
+    let traces = take_traces(&workshop);
+    assert_eq!(traces.len(), 2);
+    for (name, profile) in &traces {
+        // The parent made 30 blocks by way of its code, the child 40.
+        let site = &profile["sites"][0];
+        assert_eq!(site["function"], "compiled_function", "{name}: {site}");
+        let expected = if name == "trace" { 30 } else { 40 };
+        assert_eq!(site["allocations"], expected, "{name}");
+    }
+}
+
+/// The recording ends in good order when enough was written, and the program goes on.
+#[test]
+fn a_limit_for_the_trace() {
+    let Some((workshop, program)) = follower() else {
+        return;
+    };
+    let command: [&OsStr; 3] = [program.as_ref(), "much".as_ref(), "3000000".as_ref()];
+    let mut recorder = recorder(&workshop, &["--max-size", "100kB"], &command);
+    let answer = answer(&mut recorder, None);
+    assert_eq!(answer.stdout, "done\n");
+    assert_eq!(answer.code, Some(6));
+    let said = &answer.stderr;
+    assert!(said.contains("as much was written as may be"), "{said}");
+    let bytes = fs::metadata(workshop.trace()).expect("written").len();
+    assert!(bytes >= 100_000, "{bytes} bytes");
+    let summary = harness::run([OsStr::new("summary"), workshop.trace().as_ref()]);
+    assert!(!summary.stderr.contains("warning"), "{}", summary.stderr);
+    let [(_, profile)] = &take_traces(&workshop)[..] else {
+        panic!("not one trace")
+    };
+    let allocations = profile["totals"]["allocations"].as_u64().expect("a figure");
+    assert!((1..3_000_000).contains(&allocations), "{allocations}");
+}
