@@ -223,6 +223,10 @@ impl NodeSink for Nodes<'_> {
 /// Gives this thread its state.
 #[cold]
 fn attach(recorder: &'static Recorder) -> Option<Guard<'static>> {
+    // A signal handler forked, and this is what it interrupted, in the child.
+    if recorder.is_forked_child() {
+        return None;
+    }
     tls::set(tls::BUSY);
     let _errno = Errno::save();
     let thread = new_thread(recorder).map_or(core::ptr::null_mut(), NonNull::as_ptr);
@@ -260,7 +264,12 @@ fn new_thread(recorder: &'static Recorder) -> Option<NonNull<Thread>> {
 pub extern "C" fn ends(thread: *mut c_void) {
     if let Some(thread) = NonNull::new(thread.cast::<Thread>()) {
         // SAFETY: `attach` told this thread's state, and this runs once for it.
-        unsafe { detach(thread) };
+        unsafe {
+            // In a forked child that has recorded nothing yet the stream is the parent's.
+            if !thread.as_ref().recorder.is_forked_child() {
+                detach(thread);
+            }
+        }
     }
 }
 

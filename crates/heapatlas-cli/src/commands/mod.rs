@@ -9,6 +9,7 @@ pub mod help;
 pub mod leaks;
 pub mod man;
 mod metric_name;
+mod process_table;
 mod profile_export;
 mod profile_summary;
 mod profile_thresholds;

@@ -61,6 +61,11 @@ pub fn forget_all() {
     Table::current().clear();
 }
 
+/// In a forked child the thread that was growing the table is not there.
+pub fn begin_in_child() {
+    IS_GROWING.store(false, Ordering::Release);
+}
+
 /// The cache as it is now, for the steps of one walk.
 #[derive(Clone, Copy)]
 pub struct RuleCache(Table);
