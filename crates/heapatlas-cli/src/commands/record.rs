@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
+use clap::ValueEnum;
 use heapatlas_capture::{self as capture, LaunchError};
 
 use crate::commands::profile_summary::{self, ProfileArgs};
@@ -30,6 +31,9 @@ pub struct Args {
     /// [default: heapatlas.PROGRAM.PID.heaptrace]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// What to record
+    #[arg(long, value_name = "MODE", default_value = "exact")]
+    mode: Mode,
     /// Compare every N-th stack with a full walk, and say how many differed: a check of the recorder itself
     #[arg(long, value_name = "N", default_value_t = 0)]
     check_stacks: u32,
@@ -41,7 +45,31 @@ pub struct Args {
     command: Vec<OsString>,
 }
 
+/// What a recording holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Mode {
+    /// Every allocation with its stack
+    Exact,
+    /// Some allocations by chance, more likely the larger they are; figures are estimates
+    Sampled,
+    /// Numbers of allocations, frees and bytes: no stacks, no file
+    Counting,
+    /// Sums by stack, for weeks of running
+    Aggregate,
+}
+
+impl Mode {
+    /// Refuses what cannot be recorded yet.
+    fn check(self) -> anyhow::Result<()> {
+        match self {
+            Self::Exact => Ok(()),
+            _ => Err(anyhow!("this mode is not there yet").hint(["use `--mode exact`"])),
+        }
+    }
+}
+
 pub fn run(args: Args, console: &Console) -> anyhow::Result<Outcome> {
+    args.mode.check()?;
     let mut command = args.command.into_iter();
     let program = command.next().expect("clap asks for one");
     let recording = Recording {
