@@ -37,9 +37,11 @@ pub trait Sink {
     fn events(&mut self, header: EventsHeader, segments: &[Segment<'_>]) -> io::Result<()>;
 }
 
-/// What of each chunk was read.
+/// What of each chunk of one recording was read.
 #[derive(Default)]
 pub struct Gatherer {
+    /// The recording whose chunks are read.
+    recording: u32,
     /// The process image whose events come now.
     process: Option<u32>,
     /// For each chunk the bytes that were read.
@@ -72,6 +74,19 @@ struct Used {
 }
 
 impl Gatherer {
+    /// One that has read nothing of a recording yet.
+    pub fn new(recording: u32) -> Self {
+        Self {
+            recording,
+            ..Self::default()
+        }
+    }
+
+    /// Whether a process image was told of.
+    pub fn has_image(&self) -> bool {
+        self.process.is_some()
+    }
+
     /// Hands on what was committed since the last time. Gives how many bytes that were. The header's
     /// tick was taken before.
     ///
@@ -84,7 +99,7 @@ impl Gatherer {
         sink: &mut dyn Sink,
     ) -> io::Result<usize> {
         self.read.resize(CHUNKS, 0);
-        let mut used = used_chunks(region);
+        let mut used = used_chunks(region, self.recording);
         used.sort_unstable();
         let latest = used.last().map(|used| used.process);
         for used in &mut used {
@@ -193,14 +208,21 @@ impl Gatherer {
     }
 }
 
-/// The chunks in use. (The state is read before the length: what a closed chunk holds is final.)
-fn used_chunks(region: &Region) -> Vec<Used> {
+/// The chunks of a recording that are in use. Those of earlier recordings are freed as soon as their threads are done
+/// with them: nobody reads them any more. (The state is read before the length: what a closed chunk holds is final.)
+fn used_chunks(region: &Region, recording: u32) -> Vec<Used> {
     let used = |chunk: usize| {
         let state = region.state(chunk).load(Acquire);
         let header = region.chunk(chunk);
         let sequence = header.sequence.load(Acquire);
         let kind = header.kind.load(Relaxed);
         let is_ready = state != FREE && sequence != 0 && kind <= KIND_MODULES_END;
+        if is_ready && header.recording.load(Relaxed) != recording {
+            if state == CLOSED {
+                region.free(chunk);
+            }
+            return None;
+        }
         is_ready.then(|| Used {
             process: header.process.load(Relaxed),
             kind,

@@ -8,22 +8,18 @@ use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicI32};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use heapatlas_trace::payload::EventsHeader;
-use heapatlas_trace::shared::MODE_EXACT;
 use thiserror::Error;
 
 use crate::clock;
-use crate::gather::{Gatherer, Sink};
+use crate::control::Control;
 use crate::recorder_file;
 use crate::region::Region;
+use crate::session::{Recordings, Session, Wanted};
 
 /// The variable by which the recorder finds the region.
 const REGION_VARIABLE: &str = "HEAPATLAS_REGION";
-/// How long events wait at most before they are gathered. What a killed launcher loses is less than this and
-/// the time of one gathering.
-const PAUSE: Duration = Duration::from_millis(80);
 /// How many full chunks are gathered sooner: 2 MiB. In small pieces events pack badly.
 const MANY_CHUNKS: u32 = 64;
 
@@ -36,6 +32,10 @@ pub struct Options {
     pub arguments: Vec<OsString>,
     /// Every how many captures a stack is compared with a full walk; 0 for never.
     pub check_interval: u32,
+    /// The recording that begins with the program; `None` for an idle recorder, which waits to be asked.
+    pub first: Option<Wanted>,
+    /// What a recording is that `SIGUSR1` turns on.
+    pub by_signal: Wanted,
 }
 
 /// Why a program was not started.
@@ -62,31 +62,17 @@ pub enum LaunchError {
 pub struct Launched {
     child: Child,
     region: Arc<Region>,
-    gatherer: Gatherer,
-    started: Instant,
-    start_tick: u64,
-    ticks_per_second: u64,
+    recorder: Session,
+    control: Option<Control>,
 }
 
-/// How it ended, and what the recorder has to say.
+/// How it ended, and whether it could be recorded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Outcome {
     /// As the system tells.
     pub status: ExitStatus,
-    /// The tick at the end.
-    pub tick: u64,
-    /// Nanoseconds since the start.
-    pub elapsed_ns: u64,
     /// Whether the recorder was there at all: a static program, say, does not load it.
     pub was_recorded: bool,
-    /// Events that could not be recorded.
-    pub dropped_events: u64,
-    /// Nanoseconds that threads waited for us.
-    pub waited_ns: u64,
-    /// Captures that were compared with a full walk.
-    pub checked: u64,
-    /// Those that differed.
-    pub differences: u64,
 }
 
 /// Starts a program.
@@ -100,7 +86,6 @@ pub fn launch(options: &Options) -> Result<Launched, LaunchError> {
     let recorder = recorder_file::place().map_err(LaunchError::Recorder)?;
     let region = Arc::new(Region::new().map_err(LaunchError::Region)?);
     let ticks_per_second = clock::ticks_per_second();
-    region.header().mode.store(MODE_EXACT, Relaxed);
     region
         .header()
         .check_interval
@@ -120,19 +105,24 @@ pub fn launch(options: &Options) -> Result<Launched, LaunchError> {
             Ok(())
         });
     }
-    let (started, start_tick) = (Instant::now(), clock::ticks());
+    let mut recorder = Session::new(Arc::clone(&region), options.by_signal, ticks_per_second);
+    if let Some(first) = options.first {
+        recorder.turn_on(first);
+    }
     let child = command.spawn().map_err(|source| LaunchError::Program {
         program: options.program.to_string_lossy().into_owned(),
         source,
     })?;
     CHILD.store(child.id().cast_signed(), Release);
+    recorder.set_pid(child.id());
+    // Not before the program is started, which must find the signal as it was.
+    handle(libc::SIGUSR1, toggle);
+    let control = Control::serve(child.id(), &region);
     Ok(Launched {
         child,
         region,
-        gatherer: Gatherer::default(),
-        started,
-        start_tick,
-        ticks_per_second,
+        recorder,
+        control: control.ok(),
     })
 }
 
@@ -142,48 +132,29 @@ impl Launched {
         self.child.id()
     }
 
-    /// The tick when it was started.
-    pub fn start_tick(&self) -> u64 {
-        self.start_tick
+    /// Whether recordings can be turned on and off through a socket; where no folder for it can be made, a signal is
+    /// left.
+    pub fn has_control(&self) -> bool {
+        self.control.is_some()
     }
 
-    /// Ticks in a second, to about a percent.
-    pub fn ticks_per_second(&self) -> u64 {
-        self.ticks_per_second
-    }
-
-    fn now(&self) -> EventsHeader {
-        EventsHeader {
-            tick: clock::ticks(),
-            elapsed_ns: self.started.elapsed().as_nanos() as u64,
-            resident_bytes: resident_bytes(self.pid()).unwrap_or(0),
-        }
-    }
-
-    /// Gathers until the program ends. When the sink fails, the recording ends and the program goes on.
+    /// Records and answers requests until the program ends. When a recording cannot be kept it ends, and the
+    /// program goes on.
     ///
     /// # Errors
-    /// What the sink says, after the program has ended.
-    pub fn run(mut self, sink: &mut dyn Sink) -> io::Result<Outcome> {
-        let mut sunk = Ok(());
+    /// What `recordings` say of the recording that began with the program, after that has ended.
+    pub fn run(mut self, recordings: &mut dyn Recordings) -> io::Result<Outcome> {
+        self.recorder.begin_first(recordings);
         let status = loop {
             let seen = self.region.header().closed.load(Acquire);
             let ended = self.child.try_wait()?;
-            let now = self.now();
-            let mut gathered = 0;
-            if sunk.is_ok() {
-                // A thread that has waited too long has the others not wait.
-                self.region.header().launcher_reads.store(1, Release);
-                match self.gatherer.pass(&self.region, now, sink) {
-                    Ok(bytes) => gathered = bytes,
-                    Err(error) => {
-                        // Nobody shall wait for us any more.
-                        self.region.header().launcher_reads.store(0, Release);
-                        self.region.tell_freed();
-                        sunk = Err(error);
-                    }
-                }
+            if TOGGLE.swap(false, Relaxed) {
+                self.recorder.toggle(recordings);
             }
+            for request in self.control.iter().flat_map(Control::requests) {
+                self.recorder.answer(&request, recordings);
+            }
+            let gathered = self.recorder.gather(recordings);
             match ended {
                 Some(status) if gathered == 0 => break status,
                 Some(_) => {}
@@ -191,35 +162,28 @@ impl Launched {
             }
         };
         CHILD.store(0, Release);
-        sunk.map(|()| self.outcome(status))
+        self.recorder.finish(status, recordings)?;
+        Ok(Outcome {
+            status,
+            was_recorded: self.region.header().next_process.load(Relaxed) > 0,
+        })
     }
 
-    /// Waits until there is much to gather, or something for long enough, or the program has ended.
+    /// Waits until there is much to gather, or something for long enough, or the program has ended, or somebody
+    /// asks for something.
     fn wait(&mut self, gathered_closed: u32) {
         let start = Instant::now();
+        let pause = self.recorder.pause();
         loop {
-            let left = PAUSE.saturating_sub(start.elapsed());
+            let left = pause.saturating_sub(start.elapsed());
             let closed = self.region.header().closed.load(Acquire);
             let is_much = closed.wrapping_sub(gathered_closed) >= MANY_CHUNKS;
-            if is_much || left.is_zero() || HAS_ENDED.swap(false, Relaxed) {
+            let is_asked =
+                TOGGLE.load(Relaxed) || self.control.as_ref().is_some_and(Control::has_requests);
+            if is_much || left.is_zero() || is_asked || HAS_ENDED.swap(false, Relaxed) {
                 return;
             }
             self.region.wait_for_closed(closed, left);
-        }
-    }
-
-    fn outcome(&self, status: ExitStatus) -> Outcome {
-        let header = self.region.header();
-        let now = self.now();
-        Outcome {
-            status,
-            tick: now.tick,
-            elapsed_ns: now.elapsed_ns,
-            was_recorded: header.next_process.load(Relaxed) > 0,
-            dropped_events: header.dropped.load(Relaxed),
-            waited_ns: header.waited_ns.load(Relaxed),
-            checked: header.checked.load(Relaxed),
-            differences: header.differences.load(Relaxed),
         }
     }
 }
@@ -243,15 +207,6 @@ impl Outcome {
     }
 }
 
-/// Pages of the process that are in memory.
-fn resident_bytes(pid: u32) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
-    // SAFETY: cannot fail.
-    let page_bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    Some(pages * u64::try_from(page_bytes).ok()?)
-}
-
 /// The recorder comes first, whatever the user preloads.
 fn preload_list(recorder: &OsStr) -> OsString {
     let mut list = recorder.to_owned();
@@ -271,6 +226,13 @@ static CHILD: AtomicI32 = AtomicI32::new(0);
 /// Set when a child ends (or stops).
 static HAS_ENDED: AtomicBool = AtomicBool::new(false);
 
+/// Set by the signal that turns recordings on and off.
+static TOGGLE: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn toggle(_: i32) {
+    TOGGLE.store(true, Relaxed);
+}
+
 /// Handlers and not `SIG_IGN`, which the program would inherit.
 fn handle_signals() {
     extern "C" fn pass_on(signal: i32) {
@@ -285,21 +247,20 @@ fn handle_signals() {
     }
     // The keyboard's signals reach the program by themselves; we stay.
     extern "C" fn stay(_: i32) {}
-    let handlers: [(i32, extern "C" fn(i32)); 5] = [
-        (libc::SIGTERM, pass_on),
-        (libc::SIGHUP, pass_on),
-        (libc::SIGINT, stay),
-        (libc::SIGQUIT, stay),
-        (libc::SIGCHLD, note_end),
-    ];
-    for (signal, handler) in handlers {
-        // SAFETY: a handler that does what handlers may do. System calls that it interrupts are
-        // begun again, but for the wait for chunks.
-        unsafe {
-            let mut action: libc::sigaction = std::mem::zeroed();
-            action.sa_sigaction = handler as usize;
-            action.sa_flags = libc::SA_RESTART;
-            libc::sigaction(signal, &action, std::ptr::null_mut());
-        }
+    handle(libc::SIGTERM, pass_on);
+    handle(libc::SIGHUP, pass_on);
+    handle(libc::SIGINT, stay);
+    handle(libc::SIGQUIT, stay);
+    handle(libc::SIGCHLD, note_end);
+}
+
+fn handle(signal: i32, handler: extern "C" fn(i32)) {
+    // SAFETY: a handler that does what handlers may do. System calls that it interrupts are
+    // begun again, but for the wait for chunks.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handler as usize;
+        action.sa_flags = libc::SA_RESTART;
+        libc::sigaction(signal, &action, std::ptr::null_mut());
     }
 }

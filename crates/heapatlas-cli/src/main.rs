@@ -27,6 +27,7 @@ mod paths;
 mod profile_input;
 mod progress;
 mod recording;
+mod recordings;
 mod render;
 mod timing;
 mod unpack;

@@ -10,13 +10,14 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use heapatlas_capture::{self as capture, Launched, Sink};
+use heapatlas_capture::{Begun, Ended, How, Sink};
 use heapatlas_formats::trace::Writer;
 use heapatlas_trace::payload::{
     End, EventsHeader, Mode, ProcessInfo, Segment, ThreadInfo, read_modules,
 };
 
 /// What traces are called.
+#[derive(Clone)]
 pub struct FileNames {
     output: Option<PathBuf>,
     program: String,
@@ -32,7 +33,24 @@ impl FileNames {
         }
     }
 
-    fn of(&self, pid: u32) -> PathBuf {
+    /// The file of a process' recording with this number, from 1: later ones have it in their names, lest they take the
+    /// place of the first.
+    fn of(&self, pid: u32, number: usize) -> PathBuf {
+        let path = self.of_first(pid);
+        if number <= 1 {
+            return path;
+        }
+        match path.extension().map(OsStr::to_owned) {
+            Some(extension) => {
+                let mut ending = OsString::from(format!("{number}."));
+                ending.push(extension);
+                path.with_extension(ending)
+            }
+            None => with_suffix(&path, &format!(".{number}")),
+        }
+    }
+
+    fn of_first(&self, pid: u32) -> PathBuf {
         match &self.output {
             Some(path) => {
                 let path = path.as_os_str().to_string_lossy();
@@ -48,6 +66,8 @@ impl FileNames {
 /// While it is written its name ends in `.unfinished`: such a file can be read, too.
 pub struct TraceSink {
     names: FileNames,
+    number: usize,
+    how: How,
     command: Vec<OsString>,
     parent_pid: u32,
     start_tick: u64,
@@ -67,13 +87,16 @@ struct Trace {
 
 impl TraceSink {
     /// A sink without a file: the first process image makes one.
-    pub fn new(launched: &Launched, names: FileNames, command: Vec<OsString>) -> Self {
+    /// `number` is that of the recording, from 1.
+    pub fn new(begun: &Begun, names: FileNames, number: usize, command: Vec<OsString>) -> Self {
         Self {
             names,
+            number,
+            how: begun.how,
             command,
             parent_pid: std::process::id(),
-            start_tick: launched.start_tick(),
-            ticks_per_second: launched.ticks_per_second(),
+            start_tick: begun.start_tick,
+            ticks_per_second: begun.ticks_per_second,
             unfinished: None,
             trace: None,
             replaced: Vec::new(),
@@ -91,19 +114,19 @@ impl TraceSink {
     }
 
     /// Ends the file and gives it its name.
-    pub fn finish(&mut self, outcome: &capture::Outcome) -> io::Result<Option<PathBuf>> {
+    pub fn finish(&mut self, ended: &Ended) -> io::Result<Option<PathBuf>> {
         let Some(trace) = self.trace.take() else {
             return Ok(None);
         };
         let file = trace.writer.end(&End {
-            tick: outcome.tick,
-            elapsed_ns: outcome.elapsed_ns,
-            status: Some(outcome.status.into_raw().cast_unsigned()),
-            dropped_events: outcome.dropped_events,
-            waited_ns: outcome.waited_ns,
+            tick: ended.tick,
+            elapsed_ns: ended.elapsed_ns,
+            status: ended.status.map(|status| status.into_raw().cast_unsigned()),
+            dropped_events: ended.dropped_events,
+            waited_ns: ended.waited_ns,
             captures: 0,
-            checked: outcome.checked,
-            differences: outcome.differences,
+            checked: ended.checked,
+            differences: ended.differences,
         })?;
         file.sync_all()?;
         fs::rename(&trace.unfinished, &trace.path)?;
@@ -130,7 +153,7 @@ impl TraceSink {
 impl Sink for TraceSink {
     fn image(&mut self, pid: u32) -> io::Result<()> {
         self.drop_replaced();
-        let path = self.names.of(pid);
+        let path = self.names.of(pid, self.number);
         let unfinished = with_suffix(&path, ".unfinished");
         self.unfinished = Some(unfinished.clone());
         let file = File::options()
@@ -155,8 +178,13 @@ impl Sink for TraceSink {
             start_tick: self.start_tick,
             page_bytes: 4096,
             pointer_bytes: 8,
-            mode: Mode::Exact,
-            sample_interval_bytes: 0,
+            mode: match self.how {
+                How::Exact => Mode::Exact,
+                How::Sampled { .. } => Mode::Sampled,
+                How::Aggregate => Mode::Aggregate,
+                How::Counting => Mode::Counting,
+            },
+            sample_interval_bytes: self.how.interval_bytes(),
             executable: executable.as_os_str().as_bytes(),
             arguments: &arguments,
             recorder_version: env!("CARGO_PKG_VERSION").as_bytes(),

@@ -3,18 +3,24 @@
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use clap::ValueEnum;
-use heapatlas_capture::{self as capture, LaunchError};
+use heapatlas_capture::control::DEFAULT_INTERVAL_BYTES;
+use heapatlas_capture::{self as capture, How, LaunchError, Wanted};
 
 use crate::commands::profile_summary::{self, ProfileArgs};
+use crate::commands::record_pid;
 use crate::commands::row_choice::RowArgs;
+use crate::commands::thresholds::parse_size;
 use crate::console::Console;
+use crate::duration::parse_duration;
 use crate::exit::{Hint, Outcome};
 use crate::input;
 use crate::paths;
-use crate::recording::{FileNames, TraceSink};
+use crate::recording::FileNames;
+use crate::recordings::Traces;
 
 /// Record the allocations of a program, then summarize them
 ///
@@ -22,18 +28,36 @@ use crate::recording::{FileNames, TraceSink};
 /// passed on, and the summary goes to stderr, so that its output can be piped.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+Turning recordings on and off while the program runs: `kill -USR1` to the process of heapatlas (not the \
+program) begins and ends one; `record --pid` to either of the two records for a while.
+
 Examples:
   heapatlas record -- ./server --port 8080
-  heapatlas record -o server.%p.heaptrace -- ./server
-  heapatlas summary server.4711.heaptrace --tree bottom-up")]
+  heapatlas record --overhead 2% -o server.%p.heaptrace -- ./server
+  heapatlas record --idle -- ./server & heapatlas record --pid $(pidof server) --duration 30s")]
 pub struct Args {
     /// Where to write the trace; `%p` stands for the process number
     /// [default: heapatlas.PROGRAM.PID.heaptrace]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// What to record
-    #[arg(long, value_name = "MODE", default_value = "exact")]
-    mode: Mode,
+    /// What to record [default: exact]
+    #[arg(long, value_name = "MODE")]
+    mode: Option<Mode>,
+    /// Record samples, one in so many bytes on average: 512KiB, 64KB, 100000
+    #[arg(long, value_name = "SIZE", value_parser = parse_interval)]
+    sample: Option<u64>,
+    /// Record samples, as many as cost no more than this share of the program's time: 2%
+    #[arg(long, value_name = "PERCENT", value_parser = parse_share)]
+    overhead: Option<f64>,
+    /// Load the recorder, and record nothing until asked to
+    #[arg(long)]
+    idle: bool,
+    /// End the recording after this time: 30s, 5min. The program runs on
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    duration: Option<u64>,
+    /// Record a process that runs under heapatlas already, until it ends, Ctrl-C, or `--duration`
+    #[arg(long, value_name = "PID", conflicts_with_all = ["command", "idle", "check_stacks"])]
+    pid: Option<u32>,
     /// Compare every N-th stack with a full walk, and say how many differed: a check of the recorder itself
     #[arg(long, value_name = "N", default_value_t = 0)]
     check_stacks: u32,
@@ -41,7 +65,11 @@ pub struct Args {
     #[arg(long)]
     no_summary: bool,
     /// The program and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(
+        required_unless_present = "pid",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
     command: Vec<OsString>,
 }
 
@@ -58,18 +86,84 @@ pub enum Mode {
     Aggregate,
 }
 
-impl Mode {
-    /// Refuses what cannot be recorded yet.
-    fn check(self) -> anyhow::Result<()> {
-        match self {
-            Self::Exact => Ok(()),
-            _ => Err(anyhow!("this mode is not there yet").hint(["use `--mode exact`"])),
+fn parse_interval(text: &str) -> Result<u64, String> {
+    match parse_size(text)? {
+        0 => Err("0 bytes are no distance; `--mode exact` records everything".to_owned()),
+        bytes => Ok(bytes),
+    }
+}
+
+/// `2%`, `0.5%`, `2`: a share of 1.
+fn parse_share(text: &str) -> Result<f64, String> {
+    let number = text.trim().trim_end_matches('%').trim_end();
+    match number.parse::<f64>() {
+        Ok(percent) if percent > 0.0 && percent <= 100.0 => Ok(percent / 100.0),
+        _ => Err(format!("`{text}` is no share; shares look like 2%, 0.5%")),
+    }
+}
+
+impl Args {
+    /// What a recording is to hold.
+    fn how(&self) -> anyhow::Result<How> {
+        let is_sampling = self.sample.is_some() || self.overhead.is_some();
+        let default = if is_sampling {
+            Mode::Sampled
+        } else {
+            Mode::Exact
+        };
+        let mode = self.mode.unwrap_or(default);
+        if is_sampling && mode != Mode::Sampled {
+            return Err(anyhow!(
+                "`--sample` and `--overhead` are for samples, and `--mode` asks for something else"
+            )
+            .hint(["leave `--mode` out, or use `--mode sampled`"]));
         }
+        Ok(match mode {
+            Mode::Exact => How::Exact,
+            Mode::Sampled => How::Sampled {
+                interval_bytes: self.sample.unwrap_or(DEFAULT_INTERVAL_BYTES),
+                overhead: self.overhead,
+            },
+            Mode::Counting => How::Counting,
+            Mode::Aggregate => {
+                return Err(anyhow!("`--mode aggregate` is not there yet")
+                    .hint(["use `--mode sampled`, whose traces are small"]));
+            }
+        })
+    }
+
+    /// Refuses options that contradict each other.
+    fn check(&self, how: How) -> anyhow::Result<()> {
+        if how == How::Counting && self.output.is_some() && !self.idle {
+            return Err(
+                anyhow!("`--mode counting` writes no file, so `--output` says nothing")
+                    .hint(["leave `--output` out"]),
+            );
+        }
+        if self.idle && self.duration.is_some() {
+            return Err(
+                anyhow!("`--idle` begins no recording that `--duration` could end")
+                    .hint(["use `record --pid PID --duration TIME` once the program runs"]),
+            );
+        }
+        Ok(())
     }
 }
 
 pub fn run(args: Args, console: &Console) -> anyhow::Result<Outcome> {
-    args.mode.check()?;
+    let how = args.how()?;
+    args.check(how)?;
+    let duration = args.duration.map(Duration::from_nanos);
+    if let Some(pid) = args.pid {
+        let asked = record_pid::Asked {
+            pid,
+            how,
+            duration,
+            output: args.output,
+            has_summary: !args.no_summary,
+        };
+        return asked.run(console);
+    }
     let mut command = args.command.into_iter();
     let program = command.next().expect("clap asks for one");
     let recording = Recording {
@@ -77,6 +171,8 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<Outcome> {
         arguments: command.collect(),
         output: args.output,
         check_stacks: args.check_stacks,
+        first: (!args.idle).then_some(Wanted { how, duration }),
+        by_signal: how,
     };
     let recorded = recording.run(console)?;
     if let Some(trace) = &recorded.trace {
@@ -103,12 +199,16 @@ pub struct Recording {
     pub output: Option<PathBuf>,
     /// Every how many captures a stack is compared with a full walk; 0 for never.
     pub check_stacks: u32,
+    /// The recording that begins with the program; `None` for an idle recorder.
+    pub first: Option<Wanted>,
+    /// What a recording holds that a signal begins.
+    pub by_signal: How,
 }
 
 /// What came of it.
 pub struct Recorded {
     pub outcome: capture::Outcome,
-    /// Absent when the recorder was not loaded.
+    /// The file of the recording that began with the program, if it has one.
     pub trace: Option<PathBuf>,
 }
 
@@ -126,34 +226,50 @@ impl Recording {
             program: self.program.clone(),
             arguments: self.arguments.clone(),
             check_interval: self.check_stacks,
+            first: self.first,
+            by_signal: Wanted {
+                how: self.by_signal,
+                duration: None,
+            },
         };
         let launched = capture::launch(&options).map_err(with_hint)?;
-        let names = FileNames::new(self.output, &self.program);
-        let mut sink = TraceSink::new(
-            &launched,
-            names,
-            [vec![self.program], self.arguments].concat(),
-        );
-        let ended = launched.run(&mut sink);
-        let outcome = ended.map_err(|error| not_written(error, sink.path()))?;
-        report(&outcome, console);
-        let trace = sink.finish(&outcome).context("while ending the trace")?;
-        for replaced in sink.replaced() {
-            console.remark(replaced);
+        if self.first.is_none() {
+            say_how_to_begin(&launched, console);
         }
+        let names = FileNames::new(self.output, &self.program);
+        let command = [vec![self.program], self.arguments].concat();
+        let mut traces = Traces::new(names, command, console);
+        let outcome = launched.run(&mut traces).map_err(not_written)?;
+        if !outcome.was_recorded {
+            console.warn(
+                "the program did not load the recorder, so nothing was recorded \
+                 (does it clear its environment, or is it linked statically?)",
+            );
+        } else if traces.begun() == 0 {
+            console.tell("no recording was asked for, so none was made");
+        }
+        let trace = traces.first().cloned();
         Ok(Recorded { outcome, trace })
     }
 }
 
+fn say_how_to_begin(launched: &capture::Launched, console: &Console) {
+    let own_pid = std::process::id();
+    let by_socket = match launched.has_control() {
+        true => format!("`heapatlas record --pid {}` or ", launched.pid()),
+        false => String::new(),
+    };
+    console.tell(&format!(
+        "the recorder is idle; {by_socket}`kill -USR1 {own_pid}` begins a recording"
+    ));
+}
+
 /// The program has run to its end all the same.
-fn not_written(error: io::Error, path: Option<&Path>) -> anyhow::Error {
-    let path = path.map_or_else(|| "the trace".to_owned(), paths::quoted);
-    anyhow::Error::from(error)
-        .context(format!("while writing {path}"))
-        .hint([
-            "the program ran to its end; what was written before can be read",
-            "write to another folder with `--output`",
-        ])
+fn not_written(error: io::Error) -> anyhow::Error {
+    anyhow::Error::from(error).hint([
+        "the program ran to its end; what was written before can be read",
+        "write to another folder with `--output`",
+    ])
 }
 
 fn with_hint(error: LaunchError) -> anyhow::Error {
@@ -180,24 +296,19 @@ fn way_out(error: &io::Error) -> &'static str {
     }
 }
 
-/// What the recorder has to say of itself.
-fn report(outcome: &capture::Outcome, console: &Console) {
-    if !outcome.was_recorded {
-        console.warn(
-            "the program did not load the recorder, so nothing was recorded \
-             (does it clear its environment, or is it linked statically?)",
-        );
-    }
-    if outcome.dropped_events > 0 {
-        console.warn(&format!(
-            "{} events could not be recorded; figures are too small by so many",
-            outcome.dropped_events
-        ));
-    }
-    if outcome.checked > 0 {
-        console.remark(&format!(
-            "compared {} stacks with full walks: {} differed",
-            outcome.checked, outcome.differences
-        ));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_and_intervals() {
+        assert_eq!(parse_share("2%"), Ok(0.02));
+        assert_eq!(parse_share(" 0.5 % "), Ok(0.005));
+        assert_eq!(parse_share("3"), Ok(0.03));
+        for text in ["", "%", "0%", "101%", "-1%", "two"] {
+            assert!(parse_share(text).is_err(), "{text}");
+        }
+        assert_eq!(parse_interval("512KiB"), Ok(512 << 10));
+        assert!(parse_interval("0").is_err());
     }
 }

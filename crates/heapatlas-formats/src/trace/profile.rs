@@ -1,9 +1,10 @@
 //! The profile, put together when all events were applied.
 
 use heapatlas_model::{
-    AllocationProfile, Amount, ProfileFormat, StackFigures, StackTable, ThreadFigures,
+    AllocationProfile, Amount, ProfileFormat, RecordingMode, StackFigures, StackTable,
+    ThreadFigures,
 };
-use heapatlas_trace::payload::{ProcessInfo, Strings};
+use heapatlas_trace::payload::{Mode, ProcessInfo, Strings};
 
 use super::error::Warning;
 use super::facts::Facts;
@@ -30,6 +31,8 @@ pub(super) fn profile(
     let figures = stack_figures(&ledger);
     AllocationProfile {
         format: ProfileFormat::Heaptrace,
+        mode: mode(process.mode),
+        sample_interval_bytes: ledger.most_sample_interval(),
         command: command(process),
         pid: process.pid,
         start_unix_ns: process.start_unix_ns,
@@ -58,6 +61,15 @@ pub(super) fn profile(
         lifetimes: rows(&ledger.lifetimes),
         timeline: ledger.take_timeline(end_tick),
         frames: Vec::new(),
+    }
+}
+
+fn mode(mode: Mode) -> RecordingMode {
+    match mode {
+        Mode::Exact => RecordingMode::Exact,
+        Mode::Sampled => RecordingMode::Sampled,
+        Mode::Aggregate => RecordingMode::Aggregate,
+        Mode::Counting => RecordingMode::Counting,
     }
 }
 
@@ -110,6 +122,10 @@ fn stack_figures(ledger: &Ledger) -> Vec<StackFigures> {
 
 fn thread_figures(ledger: &Ledger, streams: &[Stream], facts: &Facts) -> Vec<ThreadFigures> {
     let rows = ledger.threads.iter().zip(streams);
+    // Marks of the launcher are in streams of their own.
+    let rows = rows.filter(|(row, stream)| {
+        row.total.blocks > 0 || row.frees > 0 || facts.is_thread(stream.number)
+    });
     let figures = rows.map(|(row, stream)| {
         let (peak, live_at_end) = ledger.peak_and_live(&row.balance);
         let thread = facts.thread(stream.number);

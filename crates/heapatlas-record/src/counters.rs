@@ -1,0 +1,132 @@
+//! Counting without stacks: each thread adds to a place of its own in the region.
+//!
+//! An addition is one instruction, so that a signal handler that allocates loses nothing. (It need not be
+//! locked: nobody else adds to the place while it is taken.)
+
+use core::arch::asm;
+use core::ptr::NonNull;
+use core::sync::atomic::AtomicI64;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use heapatlas_trace::shared::{COUNTERS, Counters, LIVE_STEP};
+
+use crate::recorder::Recorder;
+use crate::region::{Errno, Region};
+use crate::tls;
+
+/// Where a thread counts. Copyable, since it lies in the thread's static block.
+#[derive(Clone, Copy)]
+pub struct CounterPlace(NonNull<Counters>);
+
+/// Counts a block that was made, of so many requested and so many usable bytes.
+#[inline(always)]
+pub fn count_allocation(recorder: &'static Recorder, bytes: usize, usable_bytes: usize) {
+    if let Some((region, place)) = place(recorder) {
+        let counters = place.counters();
+        place.add(counters.allocations.as_ptr(), 1);
+        place.add(counters.bytes.as_ptr(), bytes as u64);
+        place.add_live(&region, usable_bytes as i64);
+    }
+}
+
+/// Counts a block that is about to be given back.
+#[inline(always)]
+pub fn count_free(recorder: &'static Recorder, usable_bytes: usize) {
+    if let Some((region, place)) = place(recorder) {
+        place.add(place.counters().frees.as_ptr(), 1);
+        place.add_live(&region, (usable_bytes as i64).wrapping_neg());
+    }
+}
+
+#[inline(always)]
+fn place(recorder: &'static Recorder) -> Option<(Region, CounterPlace)> {
+    let region = recorder.region()?;
+    // SAFETY: this thread's static block; nothing else refers to it now.
+    let draw = unsafe { &mut *tls::draw() };
+    let place = match draw.counters {
+        Some(place) => place,
+        None => {
+            let place = take_place(recorder, &region);
+            draw.counters = Some(place);
+            place
+        }
+    };
+    Some((region, place))
+}
+
+/// A place that nobody has; if there is none, the first one, which those threads share.
+#[cold]
+fn take_place(recorder: &'static Recorder, region: &Region) -> CounterPlace {
+    let _errno = Errno::save();
+    let is_ours = |counters: &&Counters| {
+        counters.is_taken.load(Relaxed) == 0
+            && counters
+                .is_taken
+                .compare_exchange(0, 1, Acquire, Relaxed)
+                .is_ok()
+    };
+    let found = (1..COUNTERS)
+        .map(|number| region.counters(number))
+        .find(is_ours);
+    let place = CounterPlace(NonNull::from(found.unwrap_or(region.counters(0))));
+    if found.is_some() {
+        recorder.note_counters(place.0.as_ptr().cast());
+    }
+    place
+}
+
+/// Gives the place of a thread that ends to others; its sums stay.
+pub extern "C" fn ends(place: *mut core::ffi::c_void) {
+    // SAFETY: this thread's static block. What the thread counts yet is counted at a new place.
+    unsafe { (*tls::draw()).counters = None };
+    if let Some(place) = NonNull::new(place.cast::<Counters>()) {
+        CounterPlace(place).counters().is_taken.store(0, Release);
+    }
+}
+
+impl CounterPlace {
+    #[inline(always)]
+    fn counters(&self) -> &Counters {
+        // SAFETY: a place in the region, which stays mapped.
+        unsafe { self.0.as_ref() }
+    }
+
+    #[inline(always)]
+    fn add(&self, counter: *mut u64, amount: u64) {
+        if self.counters().is_taken.load(Relaxed) == 0 {
+            return self.add_shared(counter, amount);
+        }
+        // SAFETY: a counter of a place that only this thread adds to; the launcher reads whole words.
+        unsafe {
+            asm!("add qword ptr [{counter}], {amount}", counter = in(reg) counter,
+                amount = in(reg) amount, options(nostack));
+        }
+    }
+
+    #[cold]
+    fn add_shared(&self, counter: *mut u64, amount: u64) {
+        // SAFETY: as above, and others add here, too.
+        unsafe {
+            asm!("lock add qword ptr [{counter}], {amount}", counter = in(reg) counter,
+                amount = in(reg) amount, options(nostack));
+        }
+    }
+
+    /// Adds to what is live; what came together goes to all threads' sum now and then.
+    #[inline(always)]
+    fn add_live(&self, region: &Region, bytes: i64) {
+        let live = &self.counters().live;
+        self.add(live.as_ptr().cast(), bytes.cast_unsigned());
+        if live.load(Relaxed).unsigned_abs() >= LIVE_STEP.unsigned_abs() {
+            flush(region, live);
+        }
+    }
+}
+
+#[cold]
+fn flush(region: &Region, live: &AtomicI64) {
+    let header = region.header();
+    let bytes = live.swap(0, Relaxed);
+    let now = header.counted_live.fetch_add(bytes, Relaxed) + bytes;
+    header.counted_peak.fetch_max(now, Relaxed);
+}
