@@ -91,6 +91,7 @@ impl Control {
     /// When there is no folder that is ours alone, or no socket in it.
     pub fn serve(pid: u32, region: &Arc<Region>) -> io::Result<Self> {
         let folder = own_folder()?;
+        remove_stale(&folder);
         let path = folder.join(socket_name(pid));
         // One that is left of an earlier process with this number: two of them cannot run.
         let _ = fs::remove_file(&path);
@@ -591,6 +592,18 @@ fn make_folder(folder: &Path) -> io::Result<()> {
         return Err(io::ErrorKind::PermissionDenied.into());
     }
     Ok(())
+}
+
+/// Launchers that were killed leave their sockets behind.
+fn remove_stale(folder: &Path) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_suffix(".socket"));
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 fn is_from_this_user(stream: &UnixStream) -> bool {

@@ -132,7 +132,8 @@ impl Recordings for Traces<'_> {
                 .console
                 .tell(&format!("wrote {}", paths::quoted(&path))),
         }
-        Ok(Some(path))
+        // Whoever asked may be in another folder.
+        Ok(Some(std::path::absolute(&path).unwrap_or(path)))
     }
 
     fn fail(&mut self, error: io::Error) -> io::Error {

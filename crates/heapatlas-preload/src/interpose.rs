@@ -9,13 +9,13 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use heapatlas_record::counters::{count_allocation, count_free};
 use heapatlas_record::recorder::SAMPLES;
-use heapatlas_record::sampler::{FILTER_BITS, FILTER_FAR_SHIFT, FILTER_SHIFT};
+use heapatlas_record::sampler::{FILTER_BITS, FILTER_SHIFT};
 use heapatlas_record::thread::{Entry, enter};
 use heapatlas_record::tls;
 use heapatlas_trace::shared::MODE_SAMPLED;
 
 use crate::next;
-use crate::start::{ARENA, RECORDER, State, may_sample, state};
+use crate::start::{ARENA, ARENA_USED, RECORDER, State, may_sample, state};
 
 /// Defines an exported function that jumps to `$next` while the mode is idle, else to `$record`
 /// with the stack pointer and the frame register as two more arguments.
@@ -83,46 +83,38 @@ unsafe extern "C" fn malloc() {
     )
 }
 
-/// Interposes `free`. A block of the arena may come back at any time, so that is asked first. While allocations are
+/// Interposes `free`. A block of the arena may come back at any time, if there ever was one. While allocations are
 /// sampled, the filter tells most blocks that are not of these.
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
 unsafe extern "C" fn free() {
     naked_asm!(
-        "lea rax, [rip + {arena}]",
-        "mov rcx, rdi",
-        "sub rcx, rax",
-        "cmp rcx, {arena_bytes}",
-        "jb 3f",
+        "cmp qword ptr [rip + {arena_used}], 0",
+        "jne {record}",
         "cmp byte ptr [rip + {recorder}], 0",
         "jne 2f",
         "jmp qword ptr [rip + {next}]",
         "2:",
         "jns {record}",
-        "mov rax, rdi",
-        "mov rcx, rdi",
-        "shr rax, {near}",
-        "shr rcx, {far}",
-        "xor eax, ecx",
+        "mov eax, edi",
+        "shr eax, {shift}",
         "and eax, {mask}",
         "lea rcx, [rip + {samples}]",
         "cmp byte ptr [rcx + rax], 0",
         "jne {record}",
         "jmp qword ptr [rip + {next}]",
-        "3:",
-        "ret",
+        arena_used = sym ARENA_USED,
         recorder = sym RECORDER,
         record = sym record_free,
-        arena = sym ARENA,
-        arena_bytes = const crate::start::ARENA_BYTES,
-        near = const FILTER_SHIFT,
-        far = const FILTER_FAR_SHIFT,
+        shift = const FILTER_SHIFT,
         mask = const (1_u32 << FILTER_BITS) - 1,
         samples = sym SAMPLES,
         next = sym next::free::ENTRY,
     )
 }
 
+// The shift of the lower half of an address leaves all bits that the filter wants.
+const _: () = assert!(FILTER_BITS + FILTER_SHIFT <= 32);
 // The sign of the comparison with 0 is the highest bit of the mode.
 const _: () = assert!(MODE_SAMPLED == 0x80);
 

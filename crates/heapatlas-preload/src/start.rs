@@ -137,7 +137,8 @@ unsafe impl Sync for Arena {}
 
 /// The arena.
 pub static ARENA: Arena = Arena(UnsafeCell::new([0; ARENA_BYTES]));
-static ARENA_USED: AtomicUsize = AtomicUsize::new(0);
+/// Bytes of it that were handed out. While there are none, nobody needs to ask whether a block is of it.
+pub static ARENA_USED: AtomicUsize = AtomicUsize::new(0);
 
 impl Arena {
     /// Zeroed memory; null when there is none left.

@@ -11,7 +11,7 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use heapatlas_trace::shared::{COUNTERS, Counters, LIVE_STEP};
 
 use crate::recorder::Recorder;
-use crate::region::{Errno, Region};
+use crate::region::Errno;
 use crate::tls;
 
 /// Where a thread counts. Copyable, since it lies in the thread's static block.
@@ -21,42 +21,47 @@ pub struct CounterPlace(NonNull<Counters>);
 /// Counts a block that was made, of so many requested and so many usable bytes.
 #[inline(always)]
 pub fn count_allocation(recorder: &'static Recorder, bytes: usize, usable_bytes: usize) {
-    if let Some((region, place)) = place(recorder) {
-        let counters = place.counters();
-        place.add(counters.allocations.as_ptr(), 1);
-        place.add(counters.bytes.as_ptr(), bytes as u64);
-        place.add_live(&region, usable_bytes as i64);
+    let Some(place) = place(recorder) else {
+        return;
+    };
+    let counters = place.counters();
+    if place.is_shared() {
+        return place.count_shared(recorder, [1, 0, bytes as u64], usable_bytes as i64);
     }
+    add(counters.allocations.as_ptr(), 1);
+    add(counters.bytes.as_ptr(), bytes as u64);
+    place.add_live(recorder, usable_bytes as i64);
 }
 
 /// Counts a block that is about to be given back.
 #[inline(always)]
 pub fn count_free(recorder: &'static Recorder, usable_bytes: usize) {
-    if let Some((region, place)) = place(recorder) {
-        place.add(place.counters().frees.as_ptr(), 1);
-        place.add_live(&region, (usable_bytes as i64).wrapping_neg());
+    let Some(place) = place(recorder) else {
+        return;
+    };
+    let live = (usable_bytes as i64).wrapping_neg();
+    if place.is_shared() {
+        return place.count_shared(recorder, [0, 1, 0], live);
     }
+    add(place.counters().frees.as_ptr(), 1);
+    place.add_live(recorder, live);
 }
 
 #[inline(always)]
-fn place(recorder: &'static Recorder) -> Option<(Region, CounterPlace)> {
-    let region = recorder.region()?;
+fn place(recorder: &'static Recorder) -> Option<CounterPlace> {
     // SAFETY: this thread's static block; nothing else refers to it now.
     let draw = unsafe { &mut *tls::draw() };
-    let place = match draw.counters {
-        Some(place) => place,
-        None => {
-            let place = take_place(recorder, &region);
-            draw.counters = Some(place);
-            place
-        }
-    };
-    Some((region, place))
+    if draw.counters.is_none() {
+        draw.counters = take_place(recorder);
+    }
+    draw.counters
 }
 
 /// A place that nobody has; if there is none, the first one, which those threads share.
 #[cold]
-fn take_place(recorder: &'static Recorder, region: &Region) -> CounterPlace {
+#[inline(never)]
+fn take_place(recorder: &'static Recorder) -> Option<CounterPlace> {
+    let region = recorder.region()?;
     let _errno = Errno::save();
     let is_ours = |counters: &&Counters| {
         counters.is_taken.load(Relaxed) == 0
@@ -72,7 +77,7 @@ fn take_place(recorder: &'static Recorder, region: &Region) -> CounterPlace {
     if found.is_some() {
         recorder.note_counters(place.0.as_ptr().cast());
     }
-    place
+    Some(place)
 }
 
 /// Gives the place of a thread that ends to others; its sums stay.
@@ -91,42 +96,52 @@ impl CounterPlace {
         unsafe { self.0.as_ref() }
     }
 
+    /// Whether several threads may be here: nobody has taken the first place.
     #[inline(always)]
-    fn add(&self, counter: *mut u64, amount: u64) {
-        if self.counters().is_taken.load(Relaxed) == 0 {
-            return self.add_shared(counter, amount);
-        }
-        // SAFETY: a counter of a place that only this thread adds to; the launcher reads whole words.
-        unsafe {
-            asm!("add qword ptr [{counter}], {amount}", counter = in(reg) counter,
-                amount = in(reg) amount, options(nostack));
-        }
+    fn is_shared(&self) -> bool {
+        self.counters().is_taken.load(Relaxed) == 0
     }
 
     #[cold]
-    fn add_shared(&self, counter: *mut u64, amount: u64) {
-        // SAFETY: as above, and others add here, too.
-        unsafe {
-            asm!("lock add qword ptr [{counter}], {amount}", counter = in(reg) counter,
-                amount = in(reg) amount, options(nostack));
-        }
+    #[inline(never)]
+    fn count_shared(&self, recorder: &'static Recorder, amounts: [u64; 3], live: i64) {
+        let counters = self.counters();
+        let [allocations, frees, bytes] = amounts;
+        counters.allocations.fetch_add(allocations, Relaxed);
+        counters.frees.fetch_add(frees, Relaxed);
+        counters.bytes.fetch_add(bytes, Relaxed);
+        counters.live.fetch_add(live, Relaxed);
+        flush(recorder, &counters.live);
     }
 
     /// Adds to what is live; what came together goes to all threads' sum now and then.
     #[inline(always)]
-    fn add_live(&self, region: &Region, bytes: i64) {
+    fn add_live(&self, recorder: &'static Recorder, bytes: i64) {
         let live = &self.counters().live;
-        self.add(live.as_ptr().cast(), bytes.cast_unsigned());
+        add(live.as_ptr().cast(), bytes.cast_unsigned());
         if live.load(Relaxed).unsigned_abs() >= LIVE_STEP.unsigned_abs() {
-            flush(region, live);
+            flush(recorder, live);
         }
     }
 }
 
+/// Adds to a counter that only this thread adds to.
+#[inline(always)]
+fn add(counter: *mut u64, amount: u64) {
+    // SAFETY: a counter of this thread's place; the launcher reads whole words.
+    unsafe {
+        asm!("add qword ptr [{counter}], {amount}", counter = in(reg) counter,
+            amount = in(reg) amount, options(nostack));
+    }
+}
+
 #[cold]
-fn flush(region: &Region, live: &AtomicI64) {
-    let header = region.header();
-    let bytes = live.swap(0, Relaxed);
-    let now = header.counted_live.fetch_add(bytes, Relaxed) + bytes;
-    header.counted_peak.fetch_max(now, Relaxed);
+#[inline(never)]
+fn flush(recorder: &'static Recorder, live: &AtomicI64) {
+    if let Some(region) = recorder.region() {
+        let header = region.header();
+        let bytes = live.swap(0, Relaxed);
+        let now = header.counted_live.fetch_add(bytes, Relaxed) + bytes;
+        header.counted_peak.fetch_max(now, Relaxed);
+    }
 }

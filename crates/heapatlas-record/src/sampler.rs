@@ -120,10 +120,7 @@ pub const FILTER_BITS: u32 = 20;
 /// Blocks begin at multiples of this power of two, nearly all of them.
 pub const FILTER_SHIFT: u32 = 4;
 
-/// The bits above that which are mixed in, so that heaps far apart do not meet.
-pub const FILTER_FAR_SHIFT: u32 = 24;
-
-/// For each address a counter of recorded blocks, shared with others. Neighbors have neighboring
+/// For each address a counter of recorded blocks, shared with others 16 MiB away. Neighbors have neighboring
 /// counters: what a program frees is in its cache, and so are these.
 #[repr(C, align(4096))]
 pub struct Filter([AtomicU8; 1 << FILTER_BITS]);
@@ -135,7 +132,7 @@ impl Filter {
     }
 
     fn counter(&self, address: u64) -> &AtomicU8 {
-        let index = (address >> FILTER_SHIFT ^ address >> FILTER_FAR_SHIFT) as usize;
+        let index = (address >> FILTER_SHIFT) as usize;
         &self.0[index & ((1 << FILTER_BITS) - 1)]
     }
 

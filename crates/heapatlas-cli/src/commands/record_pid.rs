@@ -43,7 +43,7 @@ impl Asked {
         let request = start_request(self.how, true, output.as_deref());
         launcher
             .answer_to(&request)
-            .map_err(|error| busy(error, pid))?;
+            .with_context(|| format!("process {pid} cannot be recorded now"))?;
         let until = self.duration.map(|duration| Instant::now() + duration);
         console.tell(&format!("recording process {pid}{}", ending(self.duration)));
         let line = launcher.client.next_line(until);
@@ -132,10 +132,14 @@ fn understood(line: &str) -> anyhow::Result<Value> {
     if answer["ok"] == true {
         return Ok(answer);
     }
-    Err(anyhow!(
+    let error = anyhow!(
         "{}",
         answer["error"].as_str().unwrap_or("the launcher refuses")
-    ))
+    );
+    Err(match answer["busy"] == true {
+        true => error.hint(["end the other recording first, or wait for it"]),
+        false => error,
+    })
 }
 
 fn number(value: &Value, name: &str) -> u64 {
@@ -152,15 +156,6 @@ fn counts_of(value: &Value) -> Counts {
         peak_bytes: signed("peak_bytes"),
         peak_error_bytes: number(value, "peak_error_bytes"),
     }
-}
-
-fn busy(error: anyhow::Error, pid: u32) -> anyhow::Error {
-    if error.to_string().contains("is on already") {
-        return error
-            .context(format!("process {pid} cannot be recorded now"))
-            .hint(["end the other recording first, or wait for it"]);
-    }
-    error
 }
 
 fn no_launcher(pid: u32, why: NoLauncher) -> anyhow::Error {
