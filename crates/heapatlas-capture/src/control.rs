@@ -1,7 +1,7 @@
 //! The socket by which recordings are turned on and off while a program runs.
 //!
 //! The launcher serves it: a stream socket of this user only, in a folder of this user only, named by the number of the
-//! measured process (and by the launcher's own, as a link). A request is one line, an answer one line of JSON with `ok`,
+//! launcher's process, with a link named by that of the measured one. Both are there before the program is. A request is one line, an answer one line of JSON with `ok`,
 //! and `error` where that is false.
 //!
 //! ```text
@@ -14,9 +14,11 @@
 //! A recording that is `attached` ends with the connection; one that ends otherwise is told there, by the same line
 //! that answers `stop`.
 
+use std::ffi::CString;
 use std::fs::{self, DirBuilder};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -43,7 +45,7 @@ pub const DEFAULT_INTERVAL_BYTES: u64 = 512 << 10;
 pub(crate) struct Control {
     requests: Receiver<Request>,
     waiting: Arc<AtomicUsize>,
-    paths: Vec<PathBuf>,
+    paths: [PathBuf; 2],
 }
 
 /// What somebody asks for.
@@ -84,25 +86,47 @@ impl Connection {
     }
 }
 
-impl Control {
-    /// Listens. Requests wake the launcher by the region.
+/// A socket that nobody serves yet: who comes is kept waiting.
+pub(crate) struct Bound {
+    listener: UnixListener,
+    folder: PathBuf,
+    path: PathBuf,
+}
+
+impl Bound {
+    /// Makes the socket.
     ///
     /// # Errors
     /// When there is no folder that is ours alone, or no socket in it.
-    pub fn serve(pid: u32, region: &Arc<Region>) -> io::Result<Self> {
+    pub fn new() -> io::Result<Self> {
         let folder = own_folder()?;
         remove_stale(&folder);
-        let path = folder.join(socket_name(pid));
-        // One that is left of an earlier process with this number: two of them cannot run.
+        let path = folder.join(socket_name(std::process::id()));
         let _ = fs::remove_file(&path);
         let listener = UnixListener::bind(&path)?;
-        let link = folder.join(socket_name(std::process::id()));
-        let _ = fs::remove_file(&link);
-        let mut paths = vec![path.clone()];
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
-        if std::os::unix::fs::symlink(socket_name(pid), &link).is_ok() {
-            paths.push(link);
-        }
+        let bound = Self {
+            listener,
+            folder,
+            path,
+        };
+        fs::set_permissions(&bound.path, fs::Permissions::from_mode(0o600))?;
+        Ok(bound)
+    }
+
+    /// What the child makes before it becomes the program: the link by its own number.
+    pub fn link(&self) -> io::Result<Link> {
+        let text = |path: &Path| CString::new(path.as_os_str().as_bytes());
+        Ok(Link {
+            target: CString::new(socket_name(std::process::id()))?,
+            folder: text(&self.folder)?,
+        })
+    }
+
+    /// Serves it from here on. Requests wake the launcher by the region.
+    ///
+    /// # Errors
+    /// When no thread can be made.
+    pub fn serve(self, pid: u32, region: &Arc<Region>) -> io::Result<Control> {
         let (sender, requests) = channel();
         let waiting = Arc::new(AtomicUsize::new(0));
         let door = Door {
@@ -111,19 +135,71 @@ impl Control {
             region: Arc::clone(region),
             connections: Arc::new(AtomicUsize::new(0)),
         };
+        let listener = self.listener;
         // Signals are for the thread that launches: it waits, and is to wake up.
         without_signals(|| {
             thread::Builder::new()
                 .name("control".to_owned())
                 .spawn(move || door.open(&listener))
         })?;
-        Ok(Self {
+        Ok(Control {
             requests,
             waiting,
-            paths,
+            paths: [self.path, self.folder.join(socket_name(pid))],
         })
     }
+}
 
+/// A link that is still to be made.
+pub(crate) struct Link {
+    target: CString,
+    folder: CString,
+}
+
+impl Link {
+    /// Makes it, named by this process. Allocates nothing: it runs between fork and exec. One that is left of an
+    /// earlier process with this number goes: two of them cannot run.
+    pub fn make(&self) {
+        let mut name = [0_u8; 512];
+        // SAFETY: cannot fail.
+        let pid = unsafe { libc::getpid() }.unsigned_abs();
+        let mut digits = [0_u8; 10];
+        let mut first = digits.len();
+        let mut rest = pid;
+        while first == digits.len() || rest > 0 {
+            first -= 1;
+            digits[first] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        let parts = [
+            self.folder.as_bytes(),
+            b"/",
+            &digits[first..],
+            SOCKET_ENDING.as_bytes(),
+        ];
+        let mut length = 0;
+        for part in parts {
+            // The last byte stays a zero.
+            let Some(room) = name.get_mut(length..length + part.len()) else {
+                return;
+            };
+            room.copy_from_slice(part);
+            length += part.len();
+        }
+        if length == name.len() {
+            return;
+        }
+        // SAFETY: both texts end with a zero.
+        unsafe {
+            libc::unlink(name.as_ptr().cast());
+            libc::symlink(self.target.as_ptr(), name.as_ptr().cast());
+        }
+    }
+}
+
+const SOCKET_ENDING: &str = ".socket";
+
+impl Control {
     /// What was asked for since the last time.
     pub fn requests(&self) -> impl Iterator<Item = Request> {
         self.requests.try_iter().inspect(|_| {
@@ -543,7 +619,7 @@ fn was_interrupted() -> bool {
 }
 
 fn socket_name(pid: u32) -> String {
-    format!("{pid}.socket")
+    format!("{pid}{SOCKET_ENDING}")
 }
 
 fn user() -> u32 {
@@ -599,7 +675,9 @@ fn remove_stale(folder: &Path) {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     for entry in entries {
         let name = entry.file_name();
-        let pid = name.to_str().and_then(|name| name.strip_suffix(".socket"));
+        let pid = name
+            .to_str()
+            .and_then(|name| name.strip_suffix(SOCKET_ENDING));
         if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
             let _ = fs::remove_file(entry.path());
         }

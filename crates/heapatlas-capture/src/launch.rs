@@ -13,7 +13,7 @@ use std::time::Instant;
 use thiserror::Error;
 
 use crate::clock;
-use crate::control::Control;
+use crate::control::{Bound, Control};
 use crate::recorder_file;
 use crate::region::Region;
 use crate::session::{Recordings, Session, Wanted};
@@ -97,11 +97,17 @@ pub fn launch(options: &Options) -> Result<Launched, LaunchError> {
         .env("LD_PRELOAD", preload_list(recorder.as_os_str()))
         .env(REGION_VARIABLE, os(&region.path()));
     let shared = Arc::clone(&region);
-    // SAFETY: the closure stores to memory that is mapped in the child, too, and calls `getpid`.
+    // Without it a signal is left.
+    let socket = Bound::new().ok();
+    let link = socket.as_ref().and_then(|socket| socket.link().ok());
+    // SAFETY: the closure stores to memory that is mapped in the child, too, and makes a few system calls.
     unsafe {
         command.pre_exec(move || {
             let pid = libc::getpid().cast_unsigned();
             shared.header().target_pid.store(pid, Release);
+            if let Some(link) = &link {
+                link.make();
+            }
             Ok(())
         });
     }
@@ -117,12 +123,12 @@ pub fn launch(options: &Options) -> Result<Launched, LaunchError> {
     recorder.set_pid(child.id());
     // Not before the program is started, which must find the signal as it was.
     handle(libc::SIGUSR1, toggle);
-    let control = Control::serve(child.id(), &region);
+    let control = socket.and_then(|socket| socket.serve(child.id(), &region).ok());
     Ok(Launched {
         child,
         region,
         recorder,
-        control: control.ok(),
+        control,
     })
 }
 

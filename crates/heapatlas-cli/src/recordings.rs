@@ -125,9 +125,16 @@ impl Recordings for Traces<'_> {
             return Ok(None);
         };
         self.files += 1;
+        if current.asker == Asker::Launch {
+            self.first = Some(path.clone());
+        }
         match current.asker {
+            Asker::Launch if ended.status.is_none() => {
+                self.console
+                    .tell("the recording has ended; the program runs on");
+            }
             // Its summary comes first.
-            Asker::Launch => self.first = Some(path.clone()),
+            Asker::Launch => {}
             _ => self
                 .console
                 .tell(&format!("wrote {}", paths::quoted(&path))),
