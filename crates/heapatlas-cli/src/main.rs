@@ -28,6 +28,7 @@ mod paths;
 mod profile_input;
 mod progress;
 mod recording;
+mod recordings;
 mod render;
 mod time_point;
 mod timing;

@@ -14,6 +14,7 @@ mod profile_export;
 mod profile_summary;
 mod profile_thresholds;
 pub mod record;
+mod record_pid;
 pub mod row_choice;
 #[cfg(test)]
 pub mod sample_profile;

@@ -1,7 +1,8 @@
 //! Answers as text for people ([`text`], [`profile_text`], [`chart`]) and as JSON for programs
-//! ([`json`], [`profile_json`]); fields of tables for other tools ([`csv`]).
+//! ([`json`], [`profile_json`]); what was counted without stacks as both ([`counts`]); fields of tables for other tools ([`csv`]).
 
 pub mod chart;
+pub mod counts;
 pub mod csv;
 pub mod json;
 pub mod profile_json;
