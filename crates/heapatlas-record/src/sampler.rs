@@ -110,8 +110,8 @@ fn minus_ln(random: u64) -> u64 {
         log2 = log2 << 1 | u64::from(is_two_or_more);
         mantissa = (square >> if is_two_or_more { 64 } else { 63 }) as u64;
     }
-    let minus_log2 = (u64::from(zeros) + 1 << 32) - log2;
-    (u128::from(minus_log2) * LN_2 >> 64) as u64
+    let minus_log2 = ((u64::from(zeros) + 1) << 32) - log2;
+    ((u128::from(minus_log2) * LN_2) >> 64) as u64
 }
 
 /// A power of two: for so many addresses there is a counter.
