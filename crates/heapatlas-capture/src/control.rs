@@ -45,7 +45,8 @@ pub const DEFAULT_INTERVAL_BYTES: u64 = 512 << 10;
 pub(crate) struct Control {
     requests: Receiver<Request>,
     waiting: Arc<AtomicUsize>,
-    paths: [PathBuf; 2],
+    /// They go when it goes.
+    _paths: SocketPaths,
 }
 
 /// What somebody asks for.
@@ -90,7 +91,18 @@ impl Connection {
 pub(crate) struct Bound {
     listener: UnixListener,
     folder: PathBuf,
-    path: PathBuf,
+    paths: SocketPaths,
+}
+
+/// The socket and the link to it, removed at the end.
+struct SocketPaths(Vec<PathBuf>);
+
+impl Drop for SocketPaths {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            let _ = fs::remove_file(path);
+        }
+    }
 }
 
 impl Bound {
@@ -103,13 +115,12 @@ impl Bound {
         remove_stale(&folder);
         let path = folder.join(socket_name(std::process::id()));
         let _ = fs::remove_file(&path);
-        let listener = UnixListener::bind(&path)?;
         let bound = Self {
-            listener,
+            listener: UnixListener::bind(&path)?,
             folder,
-            path,
+            paths: SocketPaths(vec![path.clone()]),
         };
-        fs::set_permissions(&bound.path, fs::Permissions::from_mode(0o600))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
         Ok(bound)
     }
 
@@ -126,7 +137,8 @@ impl Bound {
     ///
     /// # Errors
     /// When no thread can be made.
-    pub fn serve(self, pid: u32, region: &Arc<Region>) -> io::Result<Control> {
+    pub fn serve(mut self, pid: u32, region: &Arc<Region>) -> io::Result<Control> {
+        self.paths.0.push(self.folder.join(socket_name(pid)));
         let (sender, requests) = channel();
         let waiting = Arc::new(AtomicUsize::new(0));
         let door = Door {
@@ -145,7 +157,7 @@ impl Bound {
         Ok(Control {
             requests,
             waiting,
-            paths: [self.path, self.folder.join(socket_name(pid))],
+            _paths: self.paths,
         })
     }
 }
@@ -210,14 +222,6 @@ impl Control {
     /// Whether something was.
     pub fn has_requests(&self) -> bool {
         self.waiting.load(Acquire) > 0
-    }
-}
-
-impl Drop for Control {
-    fn drop(&mut self) {
-        for path in &self.paths {
-            let _ = fs::remove_file(path);
-        }
     }
 }
 

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use crate::region::Region;
 
-/// How often the interval may change.
-const PERIOD: Duration = Duration::from_secs(1);
+/// How often the interval may change in the end.
+const LAST_PERIOD: Duration = Duration::from_secs(1);
+/// How soon it may change at first: it may be far from what is right.
+const FIRST_PERIOD: Duration = Duration::from_millis(100);
 /// A program that has done less than this since then tells nothing.
 const LEAST_CPU_SECONDS: f64 = 0.02;
 /// What the interval stays within.
@@ -25,6 +27,7 @@ pub(crate) struct Governor {
     most: u64,
     ticks_per_second: f64,
     since: Instant,
+    period: Duration,
     spent: Spent,
 }
 
@@ -48,6 +51,7 @@ impl Governor {
             most: interval_bytes,
             ticks_per_second: ticks_per_second.max(1) as f64,
             since: Instant::now(),
+            period: FIRST_PERIOD,
             spent: Spent::default(),
         };
         // What the program has spent before counts as spent in the first period: it is not known here.
@@ -63,7 +67,7 @@ impl Governor {
 
     /// Another interval, if it is time for it.
     pub fn next_interval(&mut self, region: &Region, pid: u32) -> Option<u64> {
-        if self.since.elapsed() < PERIOD {
+        if self.since.elapsed() < self.period {
             return None;
         }
         let spent = Spent {
@@ -78,6 +82,7 @@ impl Governor {
         let samples = (spent.samples - self.spent.samples).max(0.0);
         let launcher = (spent.launcher - self.spent.launcher).max(0.0);
         self.since = Instant::now();
+        self.period = (self.period * 2).min(LAST_PERIOD);
         self.spent = spent;
         let cost = (samples + launcher) / (program - samples).max(LEAST_CPU_SECONDS / 10.0);
         let next = next_interval(self.interval_bytes, cost, self.share);

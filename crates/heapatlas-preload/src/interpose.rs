@@ -5,6 +5,8 @@
 
 use core::arch::naked_asm;
 use core::ffi::{c_int, c_void};
+use core::mem::transmute;
+use core::sync::atomic::AtomicPtr;
 use core::sync::atomic::Ordering::Relaxed;
 
 use heapatlas_record::counters::{count_allocation, count_free};
@@ -15,7 +17,7 @@ use heapatlas_record::tls;
 use heapatlas_trace::shared::MODE_SAMPLED;
 
 use crate::next;
-use crate::start::{ARENA, ARENA_USED, RECORDER, State, may_sample, state};
+use crate::start::{ARENA, RECORDER, State, may_sample, state};
 
 /// Defines an exported function that jumps to `$next` while the mode is idle, else to `$record`
 /// with the stack pointer and the frame register as two more arguments.
@@ -83,14 +85,11 @@ unsafe extern "C" fn malloc() {
     )
 }
 
-/// Interposes `free`. A block of the arena may come back at any time, if there ever was one. While allocations are
-/// sampled, the filter tells most blocks that are not of these.
+/// Interposes `free`. While allocations are sampled, the filter tells most blocks that are not of these.
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
 unsafe extern "C" fn free() {
     naked_asm!(
-        "cmp qword ptr [rip + {arena_used}], 0",
-        "jne {record}",
         "cmp byte ptr [rip + {recorder}], 0",
         "jne 2f",
         "jmp qword ptr [rip + {next}]",
@@ -103,7 +102,6 @@ unsafe extern "C" fn free() {
         "cmp byte ptr [rcx + rax], 0",
         "jne {record}",
         "jmp qword ptr [rip + {next}]",
-        arena_used = sym ARENA_USED,
         recorder = sym RECORDER,
         record = sym record_free,
         shift = const FILTER_SHIFT,
@@ -384,6 +382,37 @@ unsafe fn reallocate_counted(block: *mut c_void, size: usize) -> *mut c_void {
         count_free(&RECORDER, old_bytes);
     }
     counted(size, moved)
+}
+
+/// Blocks of the arena may come back at any time. Where there are any, the next `free` and `realloc` are these from
+/// here on: so nobody else needs to ask.
+pub fn expect_arena_blocks() {
+    NEXT_FREE.store(next::free::ENTRY.get(), Relaxed);
+    NEXT_REALLOC.store(next::realloc::ENTRY.get(), Relaxed);
+    next::free::ENTRY.replace(free_unless_of_arena as *mut c_void);
+    next::realloc::ENTRY.replace(realloc_unless_of_arena as *mut c_void);
+}
+
+static NEXT_FREE: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
+static NEXT_REALLOC: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
+
+unsafe extern "C" fn free_unless_of_arena(block: *mut c_void) {
+    type Free = unsafe extern "C" fn(*mut c_void);
+    if !ARENA.holds(block) {
+        // SAFETY: the function that was there before, with the caller's argument.
+        unsafe { transmute::<*mut c_void, Free>(NEXT_FREE.load(Relaxed))(block) }
+    }
+}
+
+unsafe extern "C" fn realloc_unless_of_arena(block: *mut c_void, size: usize) -> *mut c_void {
+    type Realloc = unsafe extern "C" fn(*mut c_void, usize) -> *mut c_void;
+    // SAFETY: the function that was there before, with the caller's arguments.
+    unsafe {
+        if ARENA.holds(block) {
+            return move_out_of_arena(block, size);
+        }
+        transmute::<*mut c_void, Realloc>(NEXT_REALLOC.load(Relaxed))(block, size)
+    }
 }
 
 /// A block that was allocated before the next definitions were known.

@@ -21,14 +21,20 @@ impl Next {
         self.0.store(found, Relaxed);
     }
 
+    /// Puts another function in its place.
+    pub fn replace(&self, function: *mut c_void) {
+        self.0.store(function, Relaxed);
+    }
+
     /// Whether there is one.
     #[inline(always)]
     pub fn is_there(&self) -> bool {
         !self.get().is_null()
     }
 
+    /// Its address; null if there is none.
     #[inline(always)]
-    fn get(&self) -> *mut c_void {
+    pub fn get(&self) -> *mut c_void {
         self.0.load(Relaxed)
     }
 }

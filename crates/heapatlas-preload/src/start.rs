@@ -9,6 +9,7 @@ use heapatlas_record::fork::InChild;
 use heapatlas_record::recorder::Recorder;
 use heapatlas_trace::shared::{MODE_COUNTING, MODE_EXACT, MODE_IDLE, MODE_SAMPLED};
 
+use crate::interpose::expect_arena_blocks;
 use crate::next;
 
 /// The recorder of this process image. Its first byte is the mode: each exported function reads it first.
@@ -91,6 +92,9 @@ fn start() -> State {
         return State::Starting;
     }
     next::find_all();
+    if ARENA_USED.load(Relaxed) > 0 {
+        expect_arena_blocks();
+    }
     // From here on calls are forwarded, those of the recorder's own start included.
     mode.store(MODE_IDLE, Release);
     if let Some(path) = region_path() {
@@ -151,8 +155,7 @@ unsafe impl Sync for Arena {}
 
 /// The arena.
 pub static ARENA: Arena = Arena(UnsafeCell::new([0; ARENA_BYTES]));
-/// Bytes of it that were handed out. While there are none, nobody needs to ask whether a block is of it.
-pub static ARENA_USED: AtomicUsize = AtomicUsize::new(0);
+static ARENA_USED: AtomicUsize = AtomicUsize::new(0);
 
 impl Arena {
     /// Zeroed memory; null when there is none left.

@@ -85,9 +85,12 @@ impl ProfileText<'_> {
     fn totals(&self) -> [(&'static str, String, String); 4] {
         let profile = self.profile();
         let share = percent(profile.temporary.blocks, profile.total.blocks);
-        let temporary = match self.is_sampled() {
-            true => "unknown: samples do not tell".to_owned(),
-            false => format!("{share} of allocations: freed before the thread's next one"),
+        let (temporary, what_is) = match self.is_sampled() {
+            true => ("-".to_owned(), "unknown: samples do not tell".to_owned()),
+            false => (
+                Count(profile.temporary.blocks).to_string(),
+                format!("{share} of allocations: freed before the thread's next one"),
+            ),
         };
         [
             (
@@ -99,11 +102,7 @@ impl ProfileText<'_> {
                     Count(profile.frees)
                 ),
             ),
-            (
-                "temporary",
-                Count(profile.temporary.blocks).to_string(),
-                temporary,
-            ),
+            ("temporary", temporary, what_is),
             (
                 "peak",
                 Bytes(profile.peak.bytes).to_string(),
