@@ -142,10 +142,17 @@ impl Recorder {
             .with_context(|| format!("nothing was compared: {}", run.stderr.trim()))?;
         row.compared += compared;
         row.differences += differences;
-        row.dropped += dropped(&run.stderr);
-        let summary = self.summary(&self.trace);
-        fs::remove_file(&self.trace).context("while removing the trace")?;
-        row.add(&summary?)
+        let dropped = dropped(&run.stderr);
+        row.dropped += dropped;
+        let recorded = row.add(&self.summary(&self.trace)?)?;
+        if recorded + dropped < compared {
+            bail!(
+                "{compared} stacks were taken, {recorded} are in the trace, and {dropped} are said to be \
+                 missing; the trace is kept: `{}`",
+                self.trace.display()
+            );
+        }
+        fs::remove_file(&self.trace).context("while removing the trace")
     }
 
     fn summary(&self, trace: &Path) -> anyhow::Result<Value> {

@@ -45,19 +45,20 @@ impl Row {
         }
     }
 
-    /// Adds what the summary of a run's trace says.
+    /// Adds what the summary of a run's trace says. Gives the number of captures in it.
     ///
     /// # Errors
     /// When it lacks a figure.
-    pub fn add(&mut self, summary: &Value) -> anyhow::Result<()> {
+    pub fn add(&mut self, summary: &Value) -> anyhow::Result<u64> {
         let figure = |path: &str| {
             let value = summary.pointer(path).and_then(Value::as_u64);
             value.with_context(|| format!("the summary has no {path}"))
         };
-        self.captures += figure("/totals/allocations")?;
+        let captures = figure("/totals/allocations")?;
+        self.captures += captures;
         self.cut_off += figure("/truncated_stacks")?;
         self.deepest = self.deepest.max(figure("/deepest_stack")?);
-        Ok(())
+        Ok(captures)
     }
 
     fn whole_share(&self) -> f64 {
