@@ -10,6 +10,7 @@ pub mod leaks;
 pub mod man;
 mod metric_name;
 mod profile_export;
+mod profile_show;
 mod profile_summary;
 mod profile_thresholds;
 pub mod record;
