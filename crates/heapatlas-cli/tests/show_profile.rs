@@ -1,4 +1,5 @@
 //! `show` of an allocation profile, on a recorded program whose figures are known by construction.
+#![cfg(has_recorder)]
 
 mod harness;
 
