@@ -7,6 +7,7 @@
 )]
 
 mod bench;
+mod check_stacks;
 mod generate;
 #[cfg(test)]
 mod layering;
@@ -35,6 +36,8 @@ enum Chore {
     Bench(bench::Suite),
     /// Run large programs under the recorder: each must do what it does without
     Survive,
+    /// Record many programs and compare every stack with a full walk: takes half an hour
+    CheckStacks(check_stacks::Options),
     /// Write a large, realistic V8 heap snapshot
     GenerateSnapshot(generate::Options),
 }
@@ -53,6 +56,7 @@ fn run(chore: Chore) -> anyhow::Result<()> {
     match chore {
         Chore::Test => test_all::test_all(),
         Chore::Bench(suite) => bench::bench(&suite),
+        Chore::CheckStacks(options) => check_stacks::check_stacks(&options),
         Chore::Survive => survive::survive(),
         Chore::GenerateSnapshot(options) => generate::generate_snapshot(&options),
     }

@@ -11,11 +11,11 @@ use std::sync::atomic::{AtomicBool, AtomicI32};
 use std::time::{Duration, Instant};
 
 use heapatlas_trace::payload::EventsHeader;
-use heapatlas_trace::shared::MODE_EXACT;
+use heapatlas_trace::shared::{MODE_EXACT, MODE_IDLE};
 use thiserror::Error;
 
 use crate::clock;
-use crate::gather::{Gatherer, Sink};
+use crate::gather::{Counters, Gatherer, Main, Sink, counters};
 use crate::recorder_file;
 use crate::region::Region;
 
@@ -36,6 +36,8 @@ pub struct Options {
     pub arguments: Vec<OsString>,
     /// Every how many captures a stack is compared with a full walk; 0 for never.
     pub check_interval: u32,
+    /// Whether forked children and the programs that they start are recorded, too.
+    pub follow_forks: bool,
 }
 
 /// Why a program was not started.
@@ -63,6 +65,7 @@ pub struct Launched {
     child: Child,
     region: Arc<Region>,
     gatherer: Gatherer,
+    follows_forks: bool,
     started: Instant,
     start_tick: u64,
     ticks_per_second: u64,
@@ -79,14 +82,10 @@ pub struct Outcome {
     pub elapsed_ns: u64,
     /// Whether the recorder was there at all: a static program, say, does not load it.
     pub was_recorded: bool,
-    /// Events that could not be recorded.
-    pub dropped_events: u64,
-    /// Nanoseconds that threads waited for us.
-    pub waited_ns: u64,
-    /// Captures that were compared with a full walk.
-    pub checked: u64,
-    /// Those that differed.
-    pub differences: u64,
+    /// What the recorder counted.
+    pub counters: Counters,
+    /// Whether the sink was full before the recording ended.
+    pub was_full: bool,
 }
 
 /// Starts a program.
@@ -105,20 +104,18 @@ pub fn launch(options: &Options) -> Result<Launched, LaunchError> {
         .header()
         .check_interval
         .store(options.check_interval, Relaxed);
+    region
+        .header()
+        .follow_forks
+        .store(options.follow_forks.into(), Relaxed);
     handle_signals();
     let mut command = Command::new(&options.program);
     command
         .args(&options.arguments)
         .env("LD_PRELOAD", preload_list(recorder.as_os_str()))
         .env(REGION_VARIABLE, os(&region.path()));
-    let shared = Arc::clone(&region);
-    // SAFETY: the closure stores to memory that is mapped in the child, too, and calls `getpid`.
-    unsafe {
-        command.pre_exec(move || {
-            let pid = libc::getpid().cast_unsigned();
-            shared.header().target_pid.store(pid, Release);
-            Ok(())
-        });
+    if !options.follow_forks {
+        record_only_this(&mut command, Arc::clone(&region));
     }
     let (started, start_tick) = (Instant::now(), clock::ticks());
     let child = command.spawn().map_err(|source| LaunchError::Program {
@@ -128,12 +125,25 @@ pub fn launch(options: &Options) -> Result<Launched, LaunchError> {
     CHILD.store(child.id().cast_signed(), Release);
     Ok(Launched {
         child,
+        gatherer: Gatherer::new(&region),
         region,
-        gatherer: Gatherer::default(),
+        follows_forks: options.follow_forks,
         started,
         start_tick,
         ticks_per_second,
     })
+}
+
+/// Other processes that inherit the environment stay idle.
+fn record_only_this(command: &mut Command, region: Arc<Region>) {
+    // SAFETY: the closure stores to memory that is mapped in the child, too, and calls `getpid`.
+    unsafe {
+        command.pre_exec(move || {
+            let pid = libc::getpid().cast_unsigned();
+            region.header().target_pid.store(pid, Release);
+            Ok(())
+        });
+    }
 }
 
 impl Launched {
@@ -156,42 +166,95 @@ impl Launched {
         EventsHeader {
             tick: clock::ticks(),
             elapsed_ns: self.started.elapsed().as_nanos() as u64,
-            resident_bytes: resident_bytes(self.pid()).unwrap_or(0),
+            resident_bytes: 0,
         }
     }
 
-    /// Gathers until the program ends. When the sink fails, the recording ends and the program goes on.
+    /// Gathers until the program and all processes that are followed have ended, or until the sink is full, or,
+    /// when the program itself has ended, until a signal asks for the end. When the sink fails, the recording ends and the
+    /// program goes on.
+    ///
+    /// `tell_waiting` is called once, with the numbers of the processes that are waited for, when the program has
+    /// ended before them.
     ///
     /// # Errors
     /// What the sink says, after the program has ended.
-    pub fn run(mut self, sink: &mut dyn Sink) -> io::Result<Outcome> {
-        let mut sunk = Ok(());
+    pub fn run(
+        mut self,
+        sink: &mut dyn Sink,
+        mut tell_waiting: impl FnMut(&[u32]),
+    ) -> io::Result<Outcome> {
+        let mut was_told = false;
         let status = loop {
             let seen = self.region.header().closed.load(Acquire);
             let ended = self.child.try_wait()?;
+            // A thread that has waited too long has the others not wait.
+            self.region.header().launcher_reads.store(1, Release);
             let now = self.now();
-            let mut gathered = 0;
-            if sunk.is_ok() {
-                // A thread that has waited too long has the others not wait.
-                self.region.header().launcher_reads.store(1, Release);
-                match self.gatherer.pass(&self.region, now, sink) {
-                    Ok(bytes) => gathered = bytes,
-                    Err(error) => {
-                        // Nobody shall wait for us any more.
-                        self.region.header().launcher_reads.store(0, Release);
-                        self.region.tell_freed();
-                        sunk = Err(error);
-                    }
+            let main = self.main(ended);
+            let passed = self.gatherer.pass(&self.region, now, main, sink);
+            let gathered = match passed {
+                Ok(gathered) => gathered,
+                Err(error) => {
+                    self.stop();
+                    self.child.wait()?;
+                    return Err(error);
+                }
+            };
+            if sink.is_full() {
+                return self.end_before_the_program(sink);
+            }
+            if let Some(status) = ended {
+                // From here on signals are for us.
+                CHILD.store(0, Release);
+                let running = self.gatherer.running(self.follows_forks);
+                match (running.is_empty() || SHALL_END.load(Acquire), gathered) {
+                    (true, 0) => break status,
+                    (true, _) => continue,
+                    (false, _) => {}
+                }
+                if !std::mem::replace(&mut was_told, true) {
+                    tell_waiting(&running);
                 }
             }
-            match ended {
-                Some(status) if gathered == 0 => break status,
-                Some(_) => {}
-                None => self.wait(seen),
-            }
+            self.wait(seen);
         };
+        self.finish(Some(status), sink)?;
+        self.stop();
+        Ok(self.outcome(status, false))
+    }
+
+    fn main(&self, ended: Option<ExitStatus>) -> Main {
+        Main {
+            pid: self.pid(),
+            status: ended.map(ExitStatusExt::into_raw),
+        }
+    }
+
+    fn finish(&mut self, ended: Option<ExitStatus>, sink: &mut dyn Sink) -> io::Result<()> {
+        let (now, main) = (self.now(), self.main(ended));
+        self.gatherer.finish(&self.region, now, main, sink)
+    }
+
+    /// Ends the recording in good order while the program goes on, and waits for that.
+    fn end_before_the_program(mut self, sink: &mut dyn Sink) -> io::Result<Outcome> {
+        let ended = self.child.try_wait()?;
+        let finished = self.finish(ended, sink);
+        self.stop();
+        let mut outcome = self.outcome(ExitStatus::default(), true);
+        outcome.status = self.child.wait()?;
         CHILD.store(0, Release);
-        sunk.map(|()| self.outcome(status))
+        finished.map(|()| outcome)
+    }
+
+    /// Nothing is recorded any more, and nobody shall wait for us.
+    fn stop(&self) {
+        let header = self.region.header();
+        header.mode.store(MODE_IDLE, Release);
+        header.follow_forks.store(0, Release);
+        header.launcher_reads.store(0, Release);
+        self.region.take_free_chunks();
+        self.region.tell_freed();
     }
 
     /// Waits until there is much to gather, or something for long enough, or the program has ended.
@@ -201,14 +264,18 @@ impl Launched {
             let left = PAUSE.saturating_sub(start.elapsed());
             let closed = self.region.header().closed.load(Acquire);
             let is_much = closed.wrapping_sub(gathered_closed) >= MANY_CHUNKS;
-            if is_much || left.is_zero() || HAS_ENDED.swap(false, Relaxed) {
+            if is_much
+                || left.is_zero()
+                || HAS_ENDED.swap(false, Relaxed)
+                || SHALL_END.load(Acquire)
+            {
                 return;
             }
             self.region.wait_for_closed(closed, left);
         }
     }
 
-    fn outcome(&self, status: ExitStatus) -> Outcome {
+    fn outcome(&self, status: ExitStatus, was_full: bool) -> Outcome {
         let header = self.region.header();
         let now = self.now();
         Outcome {
@@ -216,10 +283,8 @@ impl Launched {
             tick: now.tick,
             elapsed_ns: now.elapsed_ns,
             was_recorded: header.next_process.load(Relaxed) > 0,
-            dropped_events: header.dropped.load(Relaxed),
-            waited_ns: header.waited_ns.load(Relaxed),
-            checked: header.checked.load(Relaxed),
-            differences: header.differences.load(Relaxed),
+            counters: counters(&self.region),
+            was_full,
         }
     }
 }
@@ -243,15 +308,6 @@ impl Outcome {
     }
 }
 
-/// Pages of the process that are in memory.
-fn resident_bytes(pid: u32) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
-    // SAFETY: cannot fail.
-    let page_bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    Some(pages * u64::try_from(page_bytes).ok()?)
-}
-
 /// The recorder comes first, whatever the user preloads.
 fn preload_list(recorder: &OsStr) -> OsString {
     let mut list = recorder.to_owned();
@@ -268,6 +324,8 @@ fn os(text: &CString) -> &OsStr {
 
 /// The child that signals go to; 0 for none.
 static CHILD: AtomicI32 = AtomicI32::new(0);
+/// Set when a signal asks for the end and there is no child any more.
+static SHALL_END: AtomicBool = AtomicBool::new(false);
 /// Set when a child ends (or stops).
 static HAS_ENDED: AtomicBool = AtomicBool::new(false);
 
@@ -278,13 +336,19 @@ fn handle_signals() {
         if child > 0 {
             // SAFETY: allowed in a handler.
             unsafe { libc::kill(child, signal) };
+        } else {
+            SHALL_END.store(true, Release);
         }
     }
     extern "C" fn note_end(_: i32) {
         HAS_ENDED.store(true, Relaxed);
     }
     // The keyboard's signals reach the program by themselves; we stay.
-    extern "C" fn stay(_: i32) {}
+    extern "C" fn stay(_: i32) {
+        if CHILD.load(Acquire) == 0 {
+            SHALL_END.store(true, Release);
+        }
+    }
     let handlers: [(i32, extern "C" fn(i32)); 5] = [
         (libc::SIGTERM, pass_on),
         (libc::SIGHUP, pass_on),

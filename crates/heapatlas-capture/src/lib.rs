@@ -7,7 +7,7 @@
 //! shared memory (`gather`).
 //! **Not for** parsing what it gathers, or files: see `heapatlas-formats`.
 //!
-//! In reading order: [`launch`](mod@launch), `examine`, `gather`, `region`, `clock`, `recorder_file`.
+//! In reading order: [`launch`](mod@launch), `examine`, `gather`, `processes`, `region`, `clock`, `recorder_file`.
 
 // Elsewhere there is nothing of it.
 #![cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
@@ -17,11 +17,12 @@ mod clock;
 mod examine;
 mod gather;
 pub mod launch;
+mod processes;
 mod recorder_file;
 #[cfg(test)]
 mod recorder_symbols;
 mod region;
 
 pub use examine::{Obstacle, examine};
-pub use gather::Sink;
+pub use gather::{Counters, Image, ImageEnd, Sink};
 pub use launch::{LaunchError, Launched, Options, Outcome, launch};

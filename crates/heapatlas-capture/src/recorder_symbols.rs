@@ -23,14 +23,16 @@ const EXPORTS: [&str; 12] = [
 
 /// What it takes from the C library: none of these allocates, and none is a cancellation point but
 /// those of the start, before `main`.
-const IMPORTS: [&str; 22] = [
+const IMPORTS: [&str; 24] = [
     "__errno_location",
+    "__register_atfork",
     "abort",
     "close",
     "dl_iterate_phdr",
     "dlsym",
     "environ",
     "getpid",
+    "getppid",
     "gettid",
     "madvise",
     "memcmp",

@@ -1,6 +1,6 @@
 //! The launcher's side of the shared memory; its layout is in `heapatlas_trace::shared`.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
@@ -9,8 +9,14 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::Duration;
 
 use heapatlas_trace::shared::{
-    CHUNK_BYTES, CHUNK_ROOM, CHUNKS, CHUNKS_OFFSET, ChunkHeader, FREE, Header, MAGIC, REGION_BYTES,
+    CHUNK_BYTES, CHUNK_ROOM, CHUNKS, CHUNKS_OFFSET, CLOSED, ChunkHeader, FREE, Header, MAGIC,
+    REGION_BYTES,
 };
+
+use crate::processes::Marks;
+
+/// What the system calls the memory, also in the lists of mappings of those who have it.
+pub(crate) const NAME: &CStr = c"heapatlas-region";
 
 /// A region of our making. Programs reach it by the path of our descriptor.
 pub struct Region {
@@ -29,9 +35,8 @@ impl Region {
     /// # Errors
     /// When the system has no memory for it.
     pub fn new() -> io::Result<Self> {
-        let name = c"heapatlas-region";
         // SAFETY: the name ends with a zero.
-        let file = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
+        let file = unsafe { libc::memfd_create(NAME.as_ptr(), libc::MFD_CLOEXEC) };
         if file < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -54,6 +59,20 @@ impl Region {
     pub fn path(&self) -> CString {
         let path = format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd());
         CString::new(path).expect("numbers hold no zero byte")
+    }
+
+    /// By what a process shows that it has this region.
+    pub fn marks(&self) -> Marks {
+        let mut file = std::mem::MaybeUninit::<libc::stat>::zeroed();
+        // SAFETY: a descriptor of ours, and zeroes are a valid structure for the case that it fails.
+        let file = unsafe {
+            libc::fstat(self.file.as_raw_fd(), file.as_mut_ptr());
+            file.assume_init()
+        };
+        Marks {
+            path: self.path(),
+            inode: file.st_ino,
+        }
     }
 
     /// The first page.
@@ -102,6 +121,15 @@ impl Region {
         header.sequence.store(0, Relaxed);
         header.committed.store(0, Relaxed);
         self.state(chunk).store(FREE, Release);
+    }
+
+    /// Leaves no chunk for threads to take: nobody will read it.
+    pub fn take_free_chunks(&self) {
+        for chunk in 0..CHUNKS {
+            let _ = self
+                .state(chunk)
+                .compare_exchange(FREE, CLOSED, Relaxed, Relaxed);
+        }
     }
 
     /// Wakes threads that wait for free chunks.

@@ -5,7 +5,7 @@
 //! (from bytes to an allocation profile), [`recording`] and [`trace_output`] (from what
 //! is gathered to a file), [`render`] (text and JSON), [`exit`]
 //! (codes, errors, hints). Below them: [`unpack`], [`mapping`], [`output_file`], [`console`],
-//! [`progress`], [`timing`], [`duration`], [`time_point`], [`env_vars`].
+//! [`trace_names`], [`progress`], [`timing`], [`duration`], [`time_point`], [`env_vars`].
 //!
 //! **Invariant:** no algorithm lives here; verbs ask `heapatlas_analysis` and show the answer.
 //! **Invariant:** unsafe code stands in [`mapping`] only.
@@ -33,6 +33,8 @@ mod recording;
 mod render;
 mod time_point;
 mod timing;
+#[cfg(has_recorder)]
+mod trace_names;
 #[cfg(has_recorder)]
 mod trace_output;
 mod unpack;

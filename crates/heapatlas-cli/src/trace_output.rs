@@ -97,6 +97,15 @@ impl<W: Write> TraceOutput<W> {
         Ok(())
     }
 
+    /// See [`Writer::map`].
+    pub fn map(&mut self, path: &[u8], contents: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Events(writer) => writer.map(path, contents)?,
+            Self::Sums(sums) => sums.aggregator.map(path, contents),
+        }
+        Ok(())
+    }
+
     /// Ends the file at `path`.
     pub fn end(self, end: &End, path: &Path) -> io::Result<()> {
         match self {

@@ -210,6 +210,24 @@ impl AllocationProfile {
     }
 }
 
+impl AllocationProfile {
+    /// How many frames the deepest stack has with which something was allocated; inlined functions do not
+    /// count. 0 when nothing was allocated, or without stacks. Takes time and memory as there are stacks.
+    pub fn deepest_stack(&self) -> u32 {
+        let mut depths = vec![0_u32; self.stacks.len()];
+        // Parents come before their children.
+        for row in StackTable::CUT_OFF.index() + 1..depths.len() {
+            let parent = self.stacks.parent(StackId::from_index(row));
+            depths[row] = depths[parent.index()] + 1;
+        }
+        let used = self.figures.iter().zip(depths);
+        used.filter(|(figures, _)| figures.total.blocks > 0)
+            .map(|(_, depth)| depth)
+            .max()
+            .unwrap_or(0)
+    }
+}
+
 impl Default for StackTable {
     fn default() -> Self {
         Self::new()
@@ -292,6 +310,22 @@ impl StackTable {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Stacks only count when something was allocated with them.
+    #[test]
+    fn deepest_of_those_that_allocate() {
+        let mut profile = AllocationProfile::new(ProfileFormat::Heaptrace);
+        assert_eq!(profile.deepest_stack(), 0);
+        let mut stack = StackTable::CUT_OFF;
+        for (location, blocks) in [(5, 0), (6, 3), (5, 0)] {
+            stack = profile.stacks.push(stack, LocationId(location));
+            profile.figures.push(StackFigures {
+                total: Amount { blocks, bytes: 0 },
+                ..StackFigures::default()
+            });
+        }
+        assert_eq!(profile.deepest_stack(), 2);
+    }
 
     #[test]
     fn walks_from_the_innermost_frame_out() {

@@ -5,6 +5,7 @@ use core::ffi::{CStr, c_char, c_void};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicU8, AtomicUsize};
 
+use heapatlas_record::fork::InChild;
 use heapatlas_record::recorder::Recorder;
 use heapatlas_record::thread;
 
@@ -45,7 +46,7 @@ pub fn state() -> State {
     match MODE.load(Acquire) {
         RECORD => {
             if RECORDER.is_forked_child() {
-                return stop_in_child();
+                return in_forked_child();
             }
             State::Record
         }
@@ -55,9 +56,19 @@ pub fn state() -> State {
 }
 
 #[cold]
-fn stop_in_child() -> State {
-    MODE.store(FORWARD, Relaxed);
-    State::Forward
+fn in_forked_child() -> State {
+    match RECORDER.in_forked_child() {
+        InChild::Record => State::Record,
+        InChild::Forward => State::Forward,
+        InChild::BeQuiet => {
+            MODE.store(FORWARD, Relaxed);
+            State::Forward
+        }
+    }
+}
+
+extern "C" fn forked() {
+    RECORDER.forked();
 }
 
 #[cold]
@@ -79,6 +90,9 @@ fn start() -> State {
     });
     MODE.store(mode, Release);
     if mode == RECORD {
+        // SAFETY: the function lives as long as the process. Where there is no memory for it, what it
+        // does is done at the child's first event.
+        unsafe { libc::pthread_atfork(None, None, Some(forked)) };
         State::Record
     } else {
         State::Forward

@@ -4,12 +4,12 @@
 //! the call; and the shared memory of a launcher, by its path.
 //! **This crate provides** a thread's state ([`thread`]: the guard against re-entry, what is written for an
 //! event), the number of the current stack ([`unwind`], [`stack_table`]), the stream in chunks of shared memory
-//! ([`buffer`], [`region`]), and what a process has once ([`recorder`]: start, forked children; the list of
-//! modules).
+//! ([`buffer`], [`region`]), and what a process has once ([`recorder`]: start; [`fork`]: forked children; what
+//! it tells of itself; the list of modules).
 //! **Not for** forwarding calls: see `heapatlas-preload`. **Not for** names, files, sums: the reader's work.
 //!
-//! In reading order: [`recorder`], [`thread`], [`buffer`], [`region`]; [`unwind`], [`stack_table`]; below
-//! them [`os`], `clock`, `tls`, `stack_bounds`, `module_list`.
+//! In reading order: [`recorder`], [`fork`], [`thread`], [`buffer`], [`region`]; [`unwind`], [`stack_table`]; below
+//! them [`os`], `clock`, `tls`, `stack_bounds`, `image`, `module_list`.
 //!
 //! **Invariant:** nothing here allocates by the program's allocator, takes a lock, or ends the process.
 
@@ -23,6 +23,8 @@ extern crate std;
 
 pub mod buffer;
 mod clock;
+pub mod fork;
+mod image;
 mod module_list;
 pub mod os;
 pub mod recorder;

@@ -4,6 +4,7 @@
 //! `malloc` must leave alone when it succeeds, and a recorder may have replaced them.
 
 use core::arch::asm;
+use core::ffi::CStr;
 use core::ptr::NonNull;
 
 /// Maps `bytes` of fresh zeroed memory, rounded up to whole pages. None when there is no memory.
@@ -29,6 +30,88 @@ pub unsafe fn unmap_pages(start: NonNull<u8>, bytes: usize) {
     let arguments = [start.as_ptr() as usize, bytes, 0, 0, 0, 0];
     // SAFETY: the caller's promise.
     unsafe { system_call(libc::SYS_munmap, arguments) };
+}
+
+/// Maps `bytes` of an open file, shared with whoever else maps it. The descriptor may be closed then.
+#[must_use]
+pub fn map_shared(file: i32, bytes: usize) -> Option<NonNull<u8>> {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_SHARED as usize;
+    let arguments = [0, bytes, protection as usize, flags, file as usize, 0];
+    // SAFETY: a new mapping at an address of the kernel's choice touches no memory in use.
+    let result = unsafe { system_call(libc::SYS_mmap, arguments) };
+    if is_error(result) {
+        return None;
+    }
+    NonNull::new(result as *mut u8)
+}
+
+/// Maps what is shared at `start` a second time, somewhere else. (That is what `mremap` does for an old size of
+/// zero. It needs no file: a child may not be allowed to open it again.)
+#[must_use]
+pub fn map_again(start: NonNull<u8>, bytes: usize) -> Option<NonNull<u8>> {
+    let flags = libc::MREMAP_MAYMOVE as usize;
+    let arguments = [start.as_ptr() as usize, 0, bytes, flags, 0, 0];
+    // SAFETY: with an old size of zero the mapping at `start` stays as it is.
+    let result = unsafe { system_call(libc::SYS_mremap, arguments) };
+    if is_error(result) {
+        return None;
+    }
+    NonNull::new(result as *mut u8)
+}
+
+/// Puts fresh private zeroes in the place of `bytes` from `start` on. `false` if the kernel refuses.
+///
+/// # Safety
+///
+/// `start` and `bytes` are of a whole mapping of ours, and whoever uses it can cope with zeroes.
+pub unsafe fn cover_pages(start: NonNull<u8>, bytes: usize) -> bool {
+    let protection = (libc::PROT_READ | libc::PROT_WRITE) as usize;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED;
+    let start = start.as_ptr() as usize;
+    let arguments = [start, bytes, protection, flags as usize, usize::MAX, 0];
+    // SAFETY: the caller's promise.
+    !is_error(unsafe { system_call(libc::SYS_mmap, arguments) })
+}
+
+/// Reads as much of the file at `path` as there is room for. None if it cannot be opened.
+///
+/// By the bare system calls: a thread may be cancelled in the library's functions.
+pub fn read_file(path: &CStr, out: &mut [u8]) -> Option<usize> {
+    let flags = (libc::O_RDONLY | libc::O_CLOEXEC) as usize;
+    let arguments = [
+        libc::AT_FDCWD as usize,
+        path.as_ptr() as usize,
+        flags,
+        0,
+        0,
+        0,
+    ];
+    // SAFETY: the path ends with a zero.
+    let file = unsafe { system_call(libc::SYS_openat, arguments) };
+    if is_error(file) {
+        return None;
+    }
+    let mut filled = 0;
+    while let Some(rest) = out.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        let arguments = [
+            file as usize,
+            rest.as_mut_ptr() as usize,
+            rest.len(),
+            0,
+            0,
+            0,
+        ];
+        // SAFETY: reads at most as many bytes as there is room for.
+        let length = unsafe { system_call(libc::SYS_read, arguments) };
+        if length <= 0 {
+            break;
+        }
+        filled += length as usize;
+    }
+    // SAFETY: opened above.
+    unsafe { system_call(libc::SYS_close, [file as usize, 0, 0, 0, 0, 0]) };
+    Some(filled)
 }
 
 /// Whether the word at `address`, a multiple of 8, can be read now. Changes nothing.

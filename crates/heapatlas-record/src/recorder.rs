@@ -8,8 +8,9 @@ use core::sync::atomic::{AtomicPtr, AtomicU32};
 
 use heapatlas_trace::shared::{MODE_EXACT, MODE_IDLE};
 
+use crate::fork::GOES_ON;
 use crate::region::{Errno, Region};
-use crate::{module_list, os, unwind};
+use crate::{image, module_list, os, unwind};
 
 /// Called when a thread ends, with what the thread told the recorder.
 pub type ThreadEnds = extern "C" fn(*mut c_void);
@@ -57,7 +58,10 @@ impl Recorder {
             .store(header.next_process.fetch_add(1, Relaxed), Relaxed);
         self.make_thread_key(thread_ends);
         unwind::prepare();
-        self.region.store(region.base().as_ptr(), Release);
+        if !image::announce(&region, self.process()) {
+            return MODE_IDLE;
+        }
+        self.set_region(region);
         module_list::publish(&region, self.process());
         header.mode.load(Relaxed).min(MODE_EXACT)
     }
@@ -69,18 +73,31 @@ impl Recorder {
         unsafe { Region::at(base) }
     }
 
+    pub(crate) fn set_region(&self, region: Region) {
+        self.region.store(region.base().as_ptr(), Release);
+    }
+
     /// The number of this process image.
     pub fn process(&self) -> u32 {
         self.process.load(Relaxed)
     }
 
-    /// Whether this is a child that was forked off after the start: it shares the region with its parent
-    /// and may not write there.
+    pub(crate) fn set_process(&self, process: u32) {
+        self.process.store(process, Relaxed);
+    }
+
+    /// Whether this is a child that was forked off after the start and has not begun anew: its streams are
+    /// its parent's, and it may not write there.
     #[inline(always)]
     pub fn is_forked_child(&self) -> bool {
+        self.fork_sentinel()
+            .is_none_or(|word| word.load(Relaxed) != GOES_ON)
+    }
+
+    #[inline(always)]
+    pub(crate) fn fork_sentinel(&self) -> Option<&AtomicU32> {
         // SAFETY: null, or a word that stays mapped.
-        let sentinel = unsafe { self.fork_sentinel.load(Relaxed).as_ref() };
-        sentinel.is_none_or(|word| word.load(Relaxed) == 0)
+        unsafe { self.fork_sentinel.load(Relaxed).as_ref() }
     }
 
     /// Writes the list of modules anew: something was loaded or closed.
@@ -117,7 +134,7 @@ impl Default for Recorder {
     }
 }
 
-/// A page whose first word is 1 here and 0 in a forked child, however it was forked.
+/// A page whose first word is [`GOES_ON`] here and 0 in a forked child, however it was forked.
 fn fork_sentinel() -> Option<NonNull<AtomicU32>> {
     let page = os::map_pages(4096)?;
     // SAFETY: a page of our own.
@@ -125,7 +142,7 @@ fn fork_sentinel() -> Option<NonNull<AtomicU32>> {
     if advised != 0 {
         return None;
     }
-    let word = MaybeUninit::new(AtomicU32::new(1));
+    let word = MaybeUninit::new(AtomicU32::new(GOES_ON));
     let sentinel = page.cast::<MaybeUninit<AtomicU32>>();
     // SAFETY: the page is writable and aligned.
     unsafe { sentinel.write(word) };

@@ -10,6 +10,8 @@ use heapatlas_trace::shared::{
     REGION_BYTES,
 };
 
+use crate::os;
+
 /// How long a thread waits for the launcher to free a chunk before it gives up, in nanoseconds.
 const PATIENCE_NS: i64 = 2_000_000_000;
 /// How long it waits before it looks again.
@@ -35,24 +37,32 @@ impl Region {
         if file < 0 {
             return None;
         }
-        // SAFETY: a new mapping at an address of the kernel's choice.
-        let base = unsafe {
-            libc::mmap(
-                core::ptr::null_mut(),
-                REGION_BYTES,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                file,
-                0,
-            )
-        };
+        let base = os::map_shared(file, REGION_BYTES);
         // SAFETY: `file` was opened above. The mapping outlives the descriptor.
         unsafe { libc::close(file) };
-        if base == libc::MAP_FAILED {
+        // SAFETY: the mapping is writable, page aligned and `REGION_BYTES` long.
+        unsafe { Self::at(base?) }
+    }
+
+    /// The same memory at another address. Where it was are zeroes then. `None` if the kernel refuses; then
+    /// nothing has changed.
+    pub fn move_away(&self) -> Option<Self> {
+        let base = os::map_again(self.base, REGION_BYTES)?;
+        // SAFETY: mapped just now.
+        let moved = unsafe { Self::at(base) };
+        if moved.is_none() || !self.cover() {
+            // SAFETY: mapped just now, and nobody else has it.
+            unsafe { os::unmap_pages(base, REGION_BYTES) };
             return None;
         }
-        // SAFETY: the mapping is writable, page aligned and `REGION_BYTES` long.
-        unsafe { Self::at(NonNull::new(base.cast())?) }
+        moved
+    }
+
+    /// Puts zeroes of this process' own in the place of the shared memory: what is still written there reaches
+    /// nobody. `false` if the kernel refuses.
+    pub fn cover(&self) -> bool {
+        // SAFETY: whoever has the old address finds chunks there, free ones, that nobody reads.
+        unsafe { os::cover_pages(self.base, REGION_BYTES) }
     }
 
     /// A region that is mapped already; `None` if it is none.

@@ -9,7 +9,7 @@ use core::{ops::Range, sync::atomic};
 use heapatlas_trace::{Encoder, MAX_EVENT_BYTES};
 
 use crate::buffer::Buffer;
-use crate::clock::ticks;
+use crate::clock::EventClock;
 use crate::recorder::Recorder;
 use crate::region::{Errno, Region};
 use crate::stack_table::NodeSink;
@@ -26,6 +26,7 @@ pub struct Thread {
     quiet_since: Option<u32>,
     buffer: Buffer,
     stacks: ThreadStacks,
+    clock: EventClock,
     region: Region,
     recorder: &'static Recorder,
     captures_until_check: u32,
@@ -112,31 +113,34 @@ impl Guard<'_> {
     #[inline(always)]
     pub fn allocated(&mut self, entry: Entry, address: u64, size_bytes: u64) {
         let stack = self.capture(entry);
-        self.write(|encoder, out| encoder.allocation(out, stack, size_bytes, address, ticks()));
+        let tick = self.0.clock.tick(address);
+        self.write(|encoder, out| encoder.allocation(out, stack, size_bytes, address, tick));
     }
 
     /// Records that a block is about to be given back.
     #[inline(always)]
     pub fn freeing(&mut self, address: u64) {
-        self.write(|encoder, out| encoder.free(out, address, ticks()));
+        let tick = self.0.clock.tick(address);
+        self.write(|encoder, out| encoder.free(out, address, tick));
     }
 
     /// Records that a block is about to be reallocated.
     #[inline(always)]
     pub fn reallocating(&mut self, address: u64) {
-        self.write(|encoder, out| encoder.reallocation_begins(out, address, ticks()));
+        let tick = self.0.clock.tick(address);
+        self.write(|encoder, out| encoder.reallocation_begins(out, address, tick));
     }
 
     /// Records what became of the reallocation that began last.
     #[inline(always)]
     pub fn reallocated(&mut self, entry: Entry, address: u64, size_bytes: u64) {
         if address == 0 {
-            return self.write(|encoder, out| encoder.reallocation_failed(out, ticks()));
+            let tick = self.0.clock.exact_tick();
+            return self.write(|encoder, out| encoder.reallocation_failed(out, tick));
         }
         let stack = self.capture(entry);
-        self.write(|encoder, out| {
-            encoder.reallocation_ends(out, stack, size_bytes, address, ticks())
-        });
+        let tick = self.0.clock.tick(address);
+        self.write(|encoder, out| encoder.reallocation_ends(out, stack, size_bytes, address, tick));
     }
 
     #[inline(always)]
@@ -160,6 +164,7 @@ impl Guard<'_> {
         let Thread {
             buffer,
             stacks,
+            clock,
             recorder,
             captures_until_check,
             ..
@@ -167,6 +172,7 @@ impl Guard<'_> {
         *captures_until_check = captures_until_check.wrapping_sub(1);
         let mut nodes = Nodes {
             buffer,
+            clock,
             has_unlisted_code: false,
         };
         let captured = stacks.capture(entry.registers(), &mut nodes);
@@ -197,6 +203,7 @@ impl Guard<'_> {
 /// New stack nodes go to the stream before the event that needs them.
 struct Nodes<'b> {
     buffer: &'b mut Buffer,
+    clock: &'b mut EventClock,
     /// A node is of a file that was loaded after the list of modules was written. It is to be written
     /// anew before the event, so that the reader has it for this node.
     has_unlisted_code: bool,
@@ -208,12 +215,18 @@ impl NodeSink for Nodes<'_> {
         self.buffer
             .write(|encoder, out| encoder.node(out, parent, address));
         self.has_unlisted_code |= module_list::is_missing(address);
+        // Its tick tells in which list of modules to look the node up.
+        self.clock.expire();
     }
 }
 
 /// Gives this thread its state.
 #[cold]
 fn attach(recorder: &'static Recorder) -> Option<Guard<'static>> {
+    // A signal handler forked, and this is what it interrupted, in the child.
+    if recorder.is_forked_child() {
+        return None;
+    }
     tls::set(tls::BUSY);
     let _errno = Errno::save();
     let thread = new_thread(recorder).map_or(core::ptr::null_mut(), NonNull::as_ptr);
@@ -238,6 +251,7 @@ fn new_thread(recorder: &'static Recorder) -> Option<NonNull<Thread>> {
             quiet_since: None,
             buffer: Buffer::new(region, number, recorder.process()),
             stacks,
+            clock: EventClock::new(number),
             region,
             recorder,
             captures_until_check: check_interval,
@@ -250,7 +264,12 @@ fn new_thread(recorder: &'static Recorder) -> Option<NonNull<Thread>> {
 pub extern "C" fn ends(thread: *mut c_void) {
     if let Some(thread) = NonNull::new(thread.cast::<Thread>()) {
         // SAFETY: `attach` told this thread's state, and this runs once for it.
-        unsafe { detach(thread) };
+        unsafe {
+            // In a forked child that has recorded nothing yet the stream is the parent's.
+            if !thread.as_ref().recorder.is_forked_child() {
+                detach(thread);
+            }
+        }
     }
 }
 
@@ -262,9 +281,10 @@ unsafe fn detach(thread: NonNull<Thread>) {
     tls::set(tls::BUSY);
     // SAFETY: by the contract.
     let state = unsafe { &mut *thread.as_ptr() };
+    let tick = state.clock.exact_tick();
     state
         .buffer
-        .write(|encoder, out| encoder.thread_ends(out, ticks()));
+        .write(|encoder, out| encoder.thread_ends(out, tick));
     state.buffer.close();
     // SAFETY: `new_thread` made the state in pages that it mapped, and this is the last use of it.
     unsafe {

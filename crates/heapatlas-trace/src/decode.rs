@@ -253,8 +253,14 @@ impl Numbers for Window<'_> {
     fn take(&mut self) -> Result<u64, Malformed> {
         let at = self.at & 31;
         let word = self.bytes[at..at + 8].try_into().expect("these are eight");
-        let (value, length) =
-            varint::short(u64::from_le_bytes(word)).ok_or(Malformed::LongNumber)?;
+        let word = u64::from_le_bytes(word);
+        // Most numbers have one byte or two, in no order that a processor could guess.
+        let is_longer = word >> 7 & 1;
+        if word & is_longer << 15 == 0 {
+            self.at += 1 + is_longer as usize;
+            return Ok(word & 0x7F | word >> 1 & (0x3F80 & is_longer.wrapping_neg()));
+        }
+        let (value, length) = varint::short(word).ok_or(Malformed::LongNumber)?;
         self.at += length;
         Ok(value)
     }

@@ -104,6 +104,17 @@ impl Event<'_> {
             | Self::Unmapping { tick, .. } => Some(tick),
         }
     }
+
+    /// The address of the block that it is about, if it is about one.
+    pub fn address(&self) -> Option<u64> {
+        match *self {
+            Self::Allocation { address, .. }
+            | Self::Free { address, .. }
+            | Self::ReallocationBegins { address, .. }
+            | Self::ReallocationEnds { address, .. } => Some(address),
+            _ => None,
+        }
+    }
 }
 
 /// The low three bits of an event's first varint.

@@ -3,7 +3,7 @@
 use crate::crc32;
 
 /// The version of the format.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// The largest payload, stored or raw.
 pub const MAX_PAYLOAD_BYTES: usize = 16 << 20;
@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn the_layout_of_the_frame() {
-        assert_eq!(&header(), b"heaptrace\x01\0\0\0\0\0\0");
+        assert_eq!(&header(), b"heaptrace\x02\0\0\0\0\0\0");
         assert_eq!(&tail(0x0102), b"\x02\x01\0\0\0\0\0\0HTINDEX1");
         let block = BlockHeader::new(BlockKind::Events, Codec::Zstd, b"123456789", 258);
         let expected = b"HTB1\x03\x01\0\0\x09\0\0\0\x02\x01\0\0\x26\x39\xF4\xCB";

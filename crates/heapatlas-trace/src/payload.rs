@@ -10,6 +10,24 @@ pub trait Put {
     fn put(&mut self, bytes: &[u8]);
 }
 
+/// What a process image says of itself when it begins. Not a block of the file: it goes from the measured
+/// process to the launcher.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ImageInfo<'a> {
+    /// The process image that this one was forked off from; `None` for one that was started by `exec`.
+    pub forked_from: Option<u32>,
+    /// The process' parent.
+    pub parent_pid: u64,
+    /// When it began.
+    pub start_tick: u64,
+    /// What the system calls the namespace that its process numbers are of; empty where it does not tell.
+    pub namespace: &'a [u8],
+    /// The program's path; empty in a forked child, which is what its parent is.
+    pub executable: &'a [u8],
+    /// The arguments, each ended by a zero; empty in a forked child.
+    pub arguments: &'a [u8],
+}
+
 /// How a recording was made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(u8)]
@@ -141,6 +159,36 @@ pub struct IndexEntry {
     pub kind: u8,
     /// The bytes of the unpacked payload.
     pub raw_bytes: u64,
+}
+
+impl<'a> ImageInfo<'a> {
+    /// Writes the payload.
+    pub fn write(&self, out: &mut impl Put) {
+        let forked_from = self.forked_from.map_or(0, |process| u64::from(process) + 1);
+        put_numbers(out, &[forked_from, self.parent_pid, self.start_tick]);
+        put_string(out, self.namespace);
+        put_string(out, self.executable);
+        put_string(out, self.arguments);
+    }
+
+    /// Reads the payload.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn read(mut payload: &'a [u8]) -> Result<Self, Malformed> {
+        let bytes = &mut payload;
+        let forked_from = varint::take(bytes)?;
+        Ok(Self {
+            forked_from: forked_from
+                .checked_sub(1)
+                .and_then(|process| u32::try_from(process).ok()),
+            parent_pid: varint::take(bytes)?,
+            start_tick: varint::take(bytes)?,
+            namespace: take_slice(bytes)?,
+            executable: take_slice(bytes)?,
+            arguments: take_slice(bytes)?,
+        })
+    }
 }
 
 impl Mode {

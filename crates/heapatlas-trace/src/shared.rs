@@ -48,6 +48,9 @@ pub const KIND_EVENTS: u32 = 0;
 pub const KIND_MODULES: u32 = 1;
 /// As [`KIND_MODULES`]: the last part.
 pub const KIND_MODULES_END: u32 = 2;
+/// The chunk tells of a new process image, before all others of that image: an image payload
+/// (`payload::ImageInfo`). `sequence` is 1.
+pub const KIND_IMAGE: u32 = 3;
 
 /// The recorder forwards calls and does nothing else.
 pub const MODE_IDLE: u32 = 0;
@@ -86,6 +89,8 @@ pub struct Header {
     pub dropped: AtomicU64,
     /// Nanoseconds that threads waited for free chunks.
     pub waited_ns: AtomicU64,
+    /// 1 if forked children are recorded, too.
+    pub follow_forks: AtomicU32,
 }
 
 /// The first bytes of a chunk.

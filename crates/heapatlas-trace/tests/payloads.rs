@@ -2,8 +2,8 @@
 
 use heapatlas_trace::Malformed;
 use heapatlas_trace::payload::{
-    self, End, EventsHeader, IndexEntry, MapFile, Mode, ModuleInfo, ProcessInfo, Put, Segment,
-    ThreadInfo,
+    self, End, EventsHeader, ImageInfo, IndexEntry, MapFile, Mode, ModuleInfo, ProcessInfo, Put,
+    Segment, ThreadInfo,
 };
 
 #[derive(Default)]
@@ -28,6 +28,27 @@ fn check<T>(write: impl FnOnce(&mut Bytes), read: impl Fn(&[u8]) -> Result<T, Ma
         );
     }
     read(&bytes.0).expect("it is whole")
+}
+
+#[test]
+fn images() {
+    for forked_from in [None, Some(0), Some(u32::MAX)] {
+        let image = ImageInfo {
+            forked_from,
+            parent_pid: 300,
+            start_tick: 1 << 50,
+            namespace: b"pid:[4026531836]",
+            executable: b"/bin/ls",
+            arguments: b"ls\0-l\0",
+        };
+        check(
+            |out| image.write(out),
+            |bytes| {
+                assert_eq!(ImageInfo::read(bytes)?, image);
+                Ok(())
+            },
+        );
+    }
 }
 
 #[test]

@@ -45,10 +45,12 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<Outcome> {
         output: Some(output),
         check_stacks: 0,
         mode: record::Mode::Exact,
+        follow_forks: false,
+        max_bytes: None,
     };
     let recorded = recording.run(console)?;
-    if let Some(trace) = recorded.trace {
-        record::summarize(&trace, console)?;
+    if let Some(trace) = recorded.traces.last() {
+        record::summarize(&trace.path, console)?;
     }
     Ok(Outcome::Fine)
 }

@@ -12,6 +12,8 @@ pub mod man;
 mod metric_name;
 #[cfg(not(has_recorder))]
 mod no_recorder;
+#[cfg(has_recorder)]
+mod process_table;
 mod profile_export;
 mod profile_show;
 mod profile_summary;

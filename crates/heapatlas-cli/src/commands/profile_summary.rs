@@ -128,8 +128,8 @@ fn warn_of_losses(profile: &AllocationProfile, console: &Console) {
     }
     if profile.truncated_stacks > 0 {
         console.remark(&format!(
-            "the stacks of {} allocations are cut off: their outermost frames are missing",
-            profile.truncated_stacks
+            "the stacks of {} of {} allocations are cut off: their outermost frames are missing",
+            profile.truncated_stacks, profile.total.blocks
         ));
     }
 }

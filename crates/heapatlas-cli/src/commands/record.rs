@@ -9,13 +9,18 @@ use clap::ValueEnum;
 use heapatlas_capture::{self as capture, LaunchError};
 use heapatlas_trace::payload;
 
+use crate::commands::process_table::ProcessTable;
 use crate::commands::profile_summary::{self, ProfileArgs};
 use crate::commands::row_choice::RowArgs;
+use crate::commands::thresholds::parse_size;
 use crate::console::Console;
+use crate::duration::duration;
 use crate::exit::{Hint, Outcome};
 use crate::input;
 use crate::paths;
-use crate::recording::{FileNames, TraceSink};
+use crate::recording::{FinishedTrace, TraceSink};
+use crate::render::text::plural;
+use crate::trace_names::TraceNames;
 
 /// Record the allocations of a program, then summarize them
 ///
@@ -26,6 +31,7 @@ use crate::recording::{FileNames, TraceSink};
 Examples:
   heapatlas record -- ./server --port 8080
   heapatlas record -o server.%p.heaptrace -- ./server
+  heapatlas record --follow-fork -o build.%p.heaptrace -- make
   heapatlas summary server.4711.heaptrace --tree bottom-up")]
 pub struct Args {
     /// Where to write the trace; `%p` stands for the process number
@@ -35,6 +41,13 @@ pub struct Args {
     /// What to record
     #[arg(long, value_name = "MODE", default_value = "exact")]
     mode: Mode,
+    /// Record forked children and the programs that they start as well, each to a file of its own. When the
+    /// program ends before them the recording goes on until they end, or until Ctrl-C
+    #[arg(long)]
+    follow_fork: bool,
+    /// End the recording when about so much was written: 100MB, 2GiB. The program goes on
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    max_size: Option<u64>,
     /// Compare every N-th stack with a full walk, and say how many differed: a check of the recorder itself
     #[arg(long, value_name = "N", default_value_t = 0)]
     check_stacks: u32,
@@ -91,15 +104,40 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<Outcome> {
         output: args.output,
         check_stacks: args.check_stacks,
         mode: args.mode,
+        follow_forks: args.follow_fork,
+        max_bytes: args.max_size,
     };
     let recorded = recording.run(console)?;
-    if let Some(trace) = &recorded.trace {
-        if !args.no_summary {
-            summarize(trace, &console.on_stderr())?;
-        }
-        console.tell(&format!("wrote {}", paths::quoted(trace)));
+    if !args.no_summary {
+        show(&recorded, args.follow_fork, &console.on_stderr())?;
     }
+    tell_files(&recorded.traces, args.follow_fork, console);
     Ok(Outcome::AsProgram(recorded.outcome))
+}
+
+/// Summarizes the trace that matters most: the program's last image, or the one with the most bytes.
+fn show(recorded: &Recorded, follows_forks: bool, console: &Console) -> anyhow::Result<()> {
+    if !follows_forks || recorded.traces.len() < 2 {
+        return match recorded.traces.last() {
+            Some(last) => summarize(&last.path, console),
+            None => Ok(()),
+        };
+    }
+    let table = ProcessTable::read(&recorded.traces)?;
+    table.print(console)?;
+    match table.largest() {
+        Some(largest) => summarize(&largest.path, console),
+        None => Ok(()),
+    }
+}
+
+fn tell_files(traces: &[FinishedTrace], follows_forks: bool, console: &Console) {
+    let Some(last) = traces.last() else { return };
+    let path = paths::quoted(&last.path);
+    console.tell(&match traces.len() {
+        count @ 2.. if follows_forks => format!("wrote {count} traces, the last one {path}"),
+        _ => format!("wrote {path}"),
+    });
 }
 
 /// Shows what a trace says.
@@ -119,13 +157,17 @@ pub struct Recording {
     pub check_stacks: u32,
     /// What the trace holds.
     pub mode: Mode,
+    /// Whether children are recorded, too.
+    pub follow_forks: bool,
+    /// How much may be written.
+    pub max_bytes: Option<u64>,
 }
 
 /// What came of it.
 pub struct Recorded {
     pub outcome: capture::Outcome,
-    /// Absent when the recorder was not loaded.
-    pub trace: Option<PathBuf>,
+    /// In the order in which their programs began; none when the recorder was not loaded.
+    pub traces: Vec<FinishedTrace>,
 }
 
 impl Recording {
@@ -142,23 +184,58 @@ impl Recording {
             program: self.program.clone(),
             arguments: self.arguments.clone(),
             check_interval: self.check_stacks,
+            follow_forks: self.follow_forks,
         };
         let launched = capture::launch(&options).map_err(with_hint)?;
-        let names = FileNames::new(self.output, &self.program);
+        let names = TraceNames::new(self.output, &self.program);
+        let command = [vec![self.program], self.arguments].concat();
         let mut sink = TraceSink::new(
             &launched,
             names,
-            [vec![self.program], self.arguments].concat(),
+            command,
             self.mode.of_trace(),
+            self.max_bytes,
         );
-        let ended = launched.run(&mut sink);
+        let ended = launched.run(&mut sink, |pids| tell_waiting(pids, console));
         let outcome = ended.map_err(|error| not_written(error, sink.path()))?;
         report(&outcome, console);
-        let trace = sink.finish(&outcome).context("while ending the trace")?;
-        for replaced in sink.replaced() {
-            console.remark(replaced);
+        let traces = sink.finish().context("while ending the traces")?;
+        report_exec(&traces, self.follow_forks, console);
+        Ok(Recorded { outcome, traces })
+    }
+}
+
+fn tell_waiting(pids: &[u32], console: &Console) {
+    let (count, some) = (pids.len(), 5);
+    let mut list: Vec<String> = pids.iter().take(some).map(u32::to_string).collect();
+    list.extend((count > some).then(|| "...".to_owned()));
+    console.tell(&format!(
+        "the program has ended, but not {} that it started: {} {}. The recording goes on until then; Ctrl-C ends it \
+         now",
+        plural(count, "a process", "processes"),
+        plural(count, "process", "processes"),
+        list.join(", ")
+    ));
+}
+
+/// Programs that replaced themselves by others.
+fn report_exec(traces: &[FinishedTrace], follows_forks: bool, console: &Console) {
+    for trace in traces {
+        if let Some(program) = &trace.went_on_as {
+            console.remark(&format!(
+                "process {} went on as {}, which did not load the recorder: what that allocated is in no trace",
+                trace.pid,
+                paths::quoted(program)
+            ));
         }
-        Ok(Recorded { outcome, trace })
+    }
+    let [before @ .., _] = traces else { return };
+    for trace in before.iter().filter(|_| !follows_forks) {
+        console.remark(&format!(
+            "`{}` replaced itself by another program; what it allocated is in {}",
+            trace.program,
+            paths::quoted(&trace.path)
+        ));
     }
 }
 
@@ -205,16 +282,24 @@ fn report(outcome: &capture::Outcome, console: &Console) {
              (does it clear its environment, or is it linked statically?)",
         );
     }
-    if outcome.dropped_events > 0 {
-        console.warn(&format!(
-            "{} events could not be recorded; figures are too small by so many",
-            outcome.dropped_events
+    if outcome.was_full {
+        console.remark(&format!(
+            "the recording ended {} after its start, when as much was written as may be (`--max-size`); the \
+             program went on unrecorded",
+            duration(outcome.elapsed_ns)
         ));
     }
-    if outcome.checked > 0 {
+    let counters = &outcome.counters;
+    if counters.dropped_events > 0 {
+        console.warn(&format!(
+            "{} events could not be recorded; figures are too small by so many",
+            counters.dropped_events
+        ));
+    }
+    if counters.checked > 0 {
         console.remark(&format!(
             "compared {} stacks with full walks: {} differed",
-            outcome.checked, outcome.differences
+            counters.checked, counters.differences
         ));
     }
 }

@@ -219,6 +219,7 @@ fn histograms_object(profile: &AllocationProfile) -> impl Serialize {
     struct Object {
         sizes: Vec<SizeObject>,
         lifetimes: Vec<LifetimeObject>,
+        deepest_stack: u32,
     }
     #[derive(Serialize)]
     struct SizeObject {
@@ -252,6 +253,7 @@ fn histograms_object(profile: &AllocationProfile) -> impl Serialize {
             .into_iter()
             .map(lifetime)
             .collect(),
+        deepest_stack: profile.deepest_stack(),
     }
 }
 
@@ -348,7 +350,7 @@ mod tests {
         );
         assert!(all.contains(rest), "{all}");
         let end = concat!(
-            r#""lifetimes":[{"from_ns":256,"to_ns":511,"blocks":10,"bytes":0}],"tree":["#,
+            r#""lifetimes":[{"from_ns":256,"to_ns":511,"blocks":10,"bytes":0}],"deepest_stack":3,"tree":["#,
             r#"{"depth":0,"kind":"root","function":"","file":null,"line":null,"module":null,"#,
             r#""allocations":16,"bytes":12928,"peak_bytes":12288,"live_bytes":4096,"live_blocks":4,"#,
             r#""temporary":10,"omitted":3}]}"#,

@@ -243,14 +243,16 @@ impl ProfileText<'_> {
         table.write(out, self.paint)
     }
 
-    /// How sizes and lifetimes are distributed.
+    /// How sizes and lifetimes are distributed, and how deep the stacks are.
     pub fn histograms(&self, out: &mut dyn Write) -> io::Result<()> {
         let sizes = distribution(&self.profile().sizes);
         let size_range = |row: &PowerRow| range(row, |bytes| Bytes(bytes).to_string());
         self.histogram(out, "blocks by size", &sizes, size_range)?;
         let lifetimes = distribution(&self.profile().lifetimes);
         let time_range = |row: &PowerRow| range(row, duration);
-        self.histogram(out, "freed blocks by lifetime", &lifetimes, time_range)
+        self.histogram(out, "freed blocks by lifetime", &lifetimes, time_range)?;
+        let deepest = Count(u64::from(self.profile().deepest_stack()));
+        writeln!(out, "\ndeepest stack: {deepest} frames")
     }
 
     fn histogram(

@@ -7,7 +7,6 @@ use heapatlas_trace::file::{
 };
 use zstd::bulk::Decompressor;
 
-use super::columns;
 use super::error::{Problem, ReadError};
 
 /// A block of a known kind, its payload whole but not looked at.
@@ -15,9 +14,7 @@ use super::error::{Problem, ReadError};
 pub(super) struct Block<'a> {
     /// Where its header is in the file.
     pub offset: usize,
-    /// Events in columns count as events: they are joined when they are unpacked.
     pub kind: BlockKind,
-    is_columns: bool,
     header: BlockHeader,
     stored: &'a [u8],
 }
@@ -91,11 +88,7 @@ fn next_block(source: &[u8], offset: usize) -> Result<(Option<Block<'_>>, &[u8])
     Ok((
         kind.map(|kind| Block {
             offset,
-            is_columns: kind == BlockKind::Columns,
-            kind: match kind {
-                BlockKind::Columns => BlockKind::Events,
-                kind => kind,
-            },
+            kind,
             header,
             stored,
         }),
@@ -157,10 +150,6 @@ impl Block<'_> {
                 raw.len(),
                 self.raw_bytes()
             )));
-        }
-        if self.is_columns {
-            return columns::join(&raw)
-                .map_err(|malformed| Problem::Packing(malformed.to_string()));
         }
         Ok(raw)
     }

@@ -3,12 +3,13 @@
 use heapatlas_model::AllocationProfile;
 use heapatlas_trace::Malformed;
 use heapatlas_trace::file::BlockKind;
-use heapatlas_trace::payload::{self, ProcessInfo};
+use heapatlas_trace::payload::{self, EventsHeader, ProcessInfo};
 use rayon::prelude::*;
 
 use super::ReadOptions;
 use super::blocks::{Block, Blocks, decompressor, walk};
 use super::clock::Clock;
+use super::columns;
 use super::error::{Problem, ReadError, Warning};
 use super::facts::{self, CodeMap, Facts};
 use super::ledger::Ledger;
@@ -103,26 +104,31 @@ type Unpacked<'a> = Vec<(&'a Block<'a>, Result<Vec<u8>, ReadError>)>;
 impl Reader<'_> {
     /// Applies all events up to a damaged block. The next blocks are unpacked meanwhile.
     fn apply_blocks(&mut self, blocks: &[Block<'_>]) -> Result<(), ReadError> {
-        let has_events =
-            |block: &&Block<'_>| matches!(block.kind, BlockKind::Modules | BlockKind::Events);
+        let has_events = |block: &&Block<'_>| {
+            matches!(
+                block.kind,
+                BlockKind::Modules | BlockKind::Events | BlockKind::Columns
+            )
+        };
         let blocks: Vec<_> = blocks.iter().filter(has_events).collect();
         let mut rest = &blocks[..];
         let mut unpacked = unpack(take_batch(&mut rest));
         let mut applied = Ok(());
         while !unpacked.is_empty() && applied.is_ok() {
             let batch = take_batch(&mut rest);
-            (applied, unpacked) = rayon::join(|| self.apply_batch(&unpacked), || unpack(batch));
+            (applied, unpacked) = rayon::join(|| self.apply_batch(unpacked), || unpack(batch));
         }
         self.replay.run(u64::MAX);
         applied
     }
 
-    fn apply_batch(&mut self, batch: &Unpacked<'_>) -> Result<(), ReadError> {
-        batch.iter().try_for_each(|(block, payload)| {
-            let payload = payload.as_ref().map_err(ReadError::clone)?;
+    fn apply_batch(&mut self, batch: Unpacked<'_>) -> Result<(), ReadError> {
+        batch.into_iter().try_for_each(|(block, payload)| {
+            let payload = payload?;
             let applied = match block.kind {
-                BlockKind::Modules => self.load_modules(payload),
-                _ => self.apply_events(payload, block.offset),
+                BlockKind::Modules => self.load_modules(&payload),
+                BlockKind::Columns => self.apply_columns(payload, block.offset),
+                _ => self.apply_events(&payload, block.offset),
             };
             applied.map_err(|malformed| ReadError::block(block.offset, malformed))
         })
@@ -137,22 +143,39 @@ impl Reader<'_> {
 
     fn apply_events(&mut self, payload: &[u8], offset: usize) -> Result<(), Malformed> {
         let (header, segments) = payload::read_events(payload)?;
-        self.elapsed_ns = self.elapsed_ns.max(header.elapsed_ns);
         for segment in segments {
             let segment = segment?;
-            let is_counted = || {
-                self.thread
-                    .is_none_or(|wanted| self.facts.is_os_thread(segment.thread, wanted))
-            };
+            let is_counted = is_counted(self.facts, self.thread, segment.thread);
             self.replay.add(&segment, offset, is_counted);
         }
+        self.run(&header);
+        Ok(())
+    }
+
+    fn apply_columns(&mut self, payload: Vec<u8>, offset: usize) -> Result<(), Malformed> {
+        let (header, runs) = columns::runs(payload)?;
+        for run in runs {
+            let is_counted = is_counted(self.facts, self.thread, run.thread);
+            self.replay.add_run(run, offset, is_counted);
+        }
+        self.run(&header);
+        Ok(())
+    }
+
+    /// Applies what was added as far as nothing older follows.
+    fn run(&mut self, header: &EventsHeader) {
+        self.elapsed_ns = self.elapsed_ns.max(header.elapsed_ns);
         self.replay
             .ledger
             .timeline
             .note_resident(header.elapsed_ns, header.resident_bytes);
         self.replay.run(header.tick);
-        Ok(())
     }
+}
+
+/// Whether the allocations of a thread are asked for.
+fn is_counted(facts: &Facts, wanted: Option<u64>, thread: u64) -> impl FnOnce() -> bool {
+    move || wanted.is_none_or(|wanted| facts.is_os_thread(thread, wanted))
 }
 
 /// Takes the next blocks to be unpacked together.

@@ -10,6 +10,7 @@ use heapatlas_trace::{Decoder, Event, Malformed};
 use rustc_hash::FxHashMap;
 
 use super::code::Code;
+use super::columns::Run;
 use super::error::Warning;
 use super::ledger::Ledger;
 
@@ -65,10 +66,8 @@ pub(super) struct Stream {
     decoder: Decoder,
     /// The stacks that its node numbers stand for.
     stacks: Vec<StackId>,
-    segments: VecDeque<HeldSegment>,
+    held: VecDeque<Held>,
     held_bytes: usize,
-    /// How much of the first segment was decoded.
-    at: usize,
     /// What was decoded ahead, and how much of it was taken.
     steps: Vec<Step>,
     taken: usize,
@@ -84,11 +83,21 @@ pub(super) struct Stream {
     pub is_unused: bool,
 }
 
-struct HeldSegment {
-    /// Where its block is in the file.
+/// Events that wait for their time.
+struct Held {
+    /// Where their block is in the file.
     offset: usize,
-    base_tick: Option<u64>,
-    bytes: Vec<u8>,
+    events: HeldEvents,
+}
+
+enum HeldEvents {
+    Segment {
+        base_tick: Option<u64>,
+        bytes: Vec<u8>,
+        /// How much of them was decoded.
+        at: usize,
+    },
+    Run(Run),
 }
 
 /// An event that matters here.
@@ -99,7 +108,7 @@ enum Step {
 }
 
 /// So many events are decoded at once. Their blocks are on the way from memory while those before them are applied.
-const STEPS_AHEAD: usize = 32;
+const EVENTS_AHEAD: usize = 32;
 
 /// What an event does to the ledger.
 #[derive(Clone, Copy)]
@@ -179,10 +188,26 @@ impl Replay {
 
     /// Adds a segment of a block at `offset`; `is_counted` tells of a new thread whether it is asked for.
     pub fn add(&mut self, segment: &Segment<'_>, offset: usize, is_counted: impl FnOnce() -> bool) {
-        let known = self.by_number.get(&segment.thread).copied();
-        let index = known.unwrap_or_else(|| self.add_stream(segment.thread, is_counted));
+        let events = HeldEvents::Segment {
+            base_tick: segment.base_tick,
+            bytes: segment.bytes.to_vec(),
+            at: 0,
+        };
+        self.hold(segment.thread, Held { offset, events }, is_counted);
+    }
+
+    /// The same with events from columns.
+    pub fn add_run(&mut self, run: Run, offset: usize, is_counted: impl FnOnce() -> bool) {
+        let thread = run.thread;
+        let events = HeldEvents::Run(run);
+        self.hold(thread, Held { offset, events }, is_counted);
+    }
+
+    fn hold(&mut self, thread: u64, held: Held, is_counted: impl FnOnce() -> bool) {
+        let known = self.by_number.get(&thread).copied();
+        let index = known.unwrap_or_else(|| self.add_stream(thread, is_counted));
         let stream = &mut self.streams[index as usize];
-        stream.push(segment, offset);
+        stream.push(held);
         if stream.next.is_none() {
             let next = stream.advance(&self.ledger);
             self.order.extend(
@@ -310,9 +335,8 @@ impl Stream {
             number,
             decoder: Decoder::new(),
             stacks: vec![StackTable::EMPTY, StackTable::CUT_OFF],
-            segments: VecDeque::new(),
+            held: VecDeque::new(),
             held_bytes: 0,
-            at: 0,
             steps: Vec::new(),
             taken: 0,
             problem: None,
@@ -327,19 +351,15 @@ impl Stream {
 
     /// Whether all that came was applied.
     fn is_idle(&self) -> bool {
-        self.next.is_none() && self.segments.is_empty()
+        self.next.is_none() && self.held.is_empty()
     }
 
-    fn push(&mut self, segment: &Segment<'_>, offset: usize) {
+    fn push(&mut self, held: Held) {
         if self.is_broken {
             return;
         }
-        self.held_bytes += segment.bytes.len();
-        self.segments.push_back(HeldSegment {
-            offset,
-            base_tick: segment.base_tick,
-            bytes: segment.bytes.to_vec(),
-        });
+        self.held_bytes += held.events.bytes();
+        self.held.push_back(held);
     }
 
     /// Goes on to the next action and returns its tick; `None` at the end of what is there.
@@ -366,42 +386,33 @@ impl Stream {
         }
     }
 
-    /// Decodes the next steps of a segment; `false` when there is none.
+    /// Decodes the next steps of what is held; `false` when there is none.
     fn decode_ahead(&mut self, ledger: &Ledger) -> bool {
         self.taken = 0;
-        let Some(segment) = self.segments.front() else {
+        self.steps.clear();
+        let Some(held) = self.held.front_mut() else {
             // There may be a million threads, of which most have ended.
             self.steps = Vec::new();
             return false;
         };
-        self.steps.clear();
-        if let Some(tick) = segment.base_tick.filter(|_| self.at == 0) {
-            self.decoder.start(tick);
-        }
-        let mut rest = &segment.bytes[self.at..];
-        while self.steps.len() < STEPS_AHEAD {
-            match self.decoder.next(&mut rest) {
-                Ok(Some(event)) => match Step::of(event, ledger) {
-                    Some(step) => self.steps.push(step),
-                    None => match event {
-                        Event::Mark { tick, text } => self.marks.push(tick, text),
-                        Event::ThreadEnds { .. } => self.has_ended = true,
-                        _ => {}
-                    },
-                },
-                Ok(None) => {
-                    self.held_bytes -= segment.bytes.len();
-                    self.at = 0;
-                    self.segments.pop_front();
-                    return true;
-                }
-                Err(malformed) => {
-                    self.problem = Some(malformed);
-                    break;
-                }
+        let bytes = held.events.bytes();
+        let (steps, marks) = (&mut self.steps, &mut self.marks);
+        let mut has_ended = false;
+        let decoded = held.events.decode(&mut self.decoder, |event| {
+            match (Step::of(event, ledger), event) {
+                (Some(step), _) => steps.push(step),
+                (None, Event::Mark { tick, text }) => marks.push(tick, text),
+                (None, Event::ThreadEnds { .. }) => has_ended = true,
+                _ => {}
             }
+        });
+        self.has_ended |= has_ended;
+        self.held_bytes -= bytes - held.events.bytes();
+        match decoded {
+            Ok(true) => {}
+            Ok(false) => drop(self.held.pop_front()),
+            Err(malformed) => self.problem = Some(malformed),
         }
-        self.at = segment.bytes.len() - rest.len();
         true
     }
 
@@ -466,17 +477,56 @@ impl Stream {
     /// Leaves the rest of the stream out: without one event, the differences of all others are lost.
     #[cold]
     fn give_up(&mut self, problem: Broken) -> Warning {
-        let offset = self.segments.front().map_or(0, |segment| segment.offset);
+        let offset = self.held.front().map_or(0, |held| held.offset);
         self.is_broken = true;
         self.next = None;
         self.held_bytes = 0;
-        self.segments.clear();
+        self.held.clear();
         self.steps = Vec::new();
         self.nodes = Vec::new();
         Warning::loss(format!(
             "block at byte {offset}: the events of thread {} are left out from here on: {problem}",
             self.number
         ))
+    }
+}
+
+impl HeldEvents {
+    /// How many bytes of them are left.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Segment { bytes, at, .. } => bytes.len() - at,
+            Self::Run(run) => run.bytes(),
+        }
+    }
+
+    /// Hands on the next events. Gives whether there are more.
+    #[inline(always)]
+    fn decode(
+        &mut self,
+        decoder: &mut Decoder,
+        mut take: impl FnMut(Event<'_>),
+    ) -> Result<bool, Malformed> {
+        let (base_tick, bytes, at) = match self {
+            Self::Run(run) => return run.read(EVENTS_AHEAD, take),
+            Self::Segment {
+                base_tick,
+                bytes,
+                at,
+            } => (base_tick, bytes, at),
+        };
+        if let Some(tick) = base_tick.take() {
+            decoder.start(tick);
+        }
+        let mut rest = &bytes[*at..];
+        for _ in 0..EVENTS_AHEAD {
+            let Some(event) = decoder.next(&mut rest)? else {
+                return Ok(false);
+            };
+            take(event);
+        }
+        *at = bytes.len() - rest.len();
+        Ok(true)
     }
 }
 

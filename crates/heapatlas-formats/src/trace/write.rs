@@ -3,17 +3,18 @@
 
 use std::io;
 
+use heapatlas_trace::Decoder;
 use heapatlas_trace::file::{
     self, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Codec, MAX_PAYLOAD_BYTES,
 };
 use heapatlas_trace::payload::{
     self, End, EventsHeader, IndexEntry, MapFile, ModuleInfo, ProcessInfo, Put, Segment, ThreadInfo,
 };
-use heapatlas_trace::{Decoder, Event};
 use rustc_hash::FxHashMap;
 use zstd::bulk::Compressor;
 
-use super::columns::Columns;
+use super::pages::{Pages, page_of};
+use super::sort::{Columns, Order, Thread};
 
 /// Payloads end with the first segment that makes them this long: readers unpack blocks in parallel.
 const PAYLOAD_BYTES: usize = 4 << 20;
@@ -24,9 +25,13 @@ const MAX_SEGMENT_BYTES: usize = MAX_PAYLOAD_BYTES - PAYLOAD_BYTES - 128;
 /// Columns pack so well that this costs no more than level 1; the levels above save a few percent.
 const LEVEL: i32 = 3;
 
-/// Where order does not hang on them, times are told in units of about 20 µs: so many are a second. Finer
-/// ones would be most of the file.
-const COARSE_UNITS_PER_SECOND: u64 = 50_000;
+/// How much earlier than they were the events of a thread may be told when no other one works at the time, as a part of a
+/// second: 100 µs. Exact times would be most of the file.
+const TOLERANCES_PER_SECOND: u64 = 10_000;
+
+/// The same when several threads work, where no order hangs on it: 2 µs. What is live at the peak may be wrong by what
+/// they allocate and free in that time.
+const TOLERANCES_PER_SECOND_TOGETHER: u64 = 500_000;
 
 /// Writes a trace block by block, each in one `write_all`.
 pub struct Writer<W> {
@@ -37,14 +42,16 @@ pub struct Writer<W> {
     block: Vec<u8>,
     index: Vec<IndexEntry>,
     bytes_written: u64,
-    /// Coarse times are in units of two to the power of this, in ticks.
-    coarse_shift: u32,
-    /// Modules were written since the last events: which ones hold hangs on ticks.
-    has_new_modules: bool,
-    /// Of each thread's stream.
-    decoders: FxHashMap<u64, Decoder>,
+    columns: Columns,
+    ticks_per_second: u64,
+    has_exact_times: bool,
+    /// From when on the lists of modules hold that were written since the last events.
+    module_ticks: Vec<u64>,
+    threads: FxHashMap<u64, Thread>,
     /// The tick of the last gathering, up to which all events were written.
     gathered_tick: u64,
+    /// Where the events behind that tick were.
+    late: Pages,
 }
 
 #[derive(Default)]
@@ -72,12 +79,13 @@ impl<W: io::Write> Writer<W> {
             block: Vec::new(),
             index: Vec::new(),
             bytes_written: 0,
-            coarse_shift: (process.ticks_per_second / COARSE_UNITS_PER_SECOND)
-                .checked_ilog2()
-                .unwrap_or(0),
-            has_new_modules: false,
-            decoders: FxHashMap::default(),
+            columns: Columns::default(),
+            ticks_per_second: process.ticks_per_second,
+            has_exact_times: false,
+            module_ticks: Vec::new(),
+            threads: FxHashMap::default(),
             gathered_tick: 0,
+            late: Pages::default(),
         };
         writer.write_all(&file::header())?;
         process.write(&mut writer.payload);
@@ -88,7 +96,7 @@ impl<W: io::Write> Writer<W> {
     /// Has all times told as they are. The file becomes several times as large.
     #[must_use]
     pub fn with_exact_times(mut self) -> Self {
-        self.coarse_shift = 0;
+        self.has_exact_times = true;
         self
     }
 
@@ -98,7 +106,7 @@ impl<W: io::Write> Writer<W> {
     /// # Errors
     /// Also when their names take more than 16 MiB.
     pub fn modules(&mut self, tick: u64, modules: &[ModuleInfo<'_>]) -> io::Result<()> {
-        self.has_new_modules = true;
+        self.module_ticks.push(tick);
         payload::write_modules(&mut self.payload, tick, modules);
         self.finish_block(BlockKind::Modules)
     }
@@ -135,79 +143,93 @@ impl<W: io::Write> Writer<W> {
             ..header
         };
         let segments: Vec<Segment<'_>> = segments.collect();
-        // The order of one thread's events needs no ticks, and nobody reads times more exactly.
-        let is_alone = segments
-            .windows(2)
-            .all(|pair| pair[0].thread == pair[1].thread);
-        let is_coarse = is_alone && !std::mem::take(&mut self.has_new_modules);
-        let shift = if is_coarse { self.coarse_shift } else { 0 };
-        let mut timely = Columns::new(shift);
-        let mut late = vec![Columns::new(0)];
+        let is_too_large = |segment: &Segment<'_>| segment.bytes.len() > MAX_SEGMENT_BYTES;
+        if segments.iter().any(is_too_large) {
+            return Err(too_large("a segment"));
+        }
         let mut damaged = Payload::default();
-        for segment in segments {
-            if segment.bytes.len() > MAX_SEGMENT_BYTES {
-                return Err(too_large("a segment"));
-            }
-            if timely.bytes() >= PAYLOAD_BYTES {
-                self.finish_columns(&mut timely, not_last)?;
-            }
-            if damaged.0.len() >= PAYLOAD_BYTES {
-                self.finish_events(&mut damaged, not_last)?;
-            }
-            let (events, rest) = self.decode(&segment);
-            let is_late = |event: &Event<'_>| event.tick().is_some_and(|at| at > tick);
-            let timely_events = events.iter().position(is_late).unwrap_or(events.len());
-            timely.add(segment.thread, &events[..timely_events]);
-            if late
-                .last()
-                .is_some_and(|late| late.bytes() >= PAYLOAD_BYTES)
-            {
-                late.push(Columns::new(0));
-            }
-            let last = late.last_mut().expect("there is one from the start");
-            last.add(segment.thread, &events[timely_events..]);
-            if let Some(rest) = rest {
-                rest.write(&mut damaged);
-            }
-        }
-        if !damaged.0.is_empty() {
-            self.finish_events(&mut damaged, not_last)?;
-        }
+        self.sort(&segments, not_last, tick, &mut damaged)?;
         self.gathered_tick = tick;
-        let mut columns: Vec<_> = std::iter::once(timely).chain(late).collect();
-        columns.retain(|columns| !columns.is_empty());
-        let mut last = columns.pop().unwrap_or_default();
-        for mut columns in columns {
-            self.finish_columns(&mut columns, not_last)?;
+        if damaged.0.is_empty() {
+            return self.finish_columns(header);
         }
-        self.finish_columns(&mut last, header)
+        self.finish_columns(not_last)?;
+        self.finish_events(&mut damaged, header)
     }
 
-    /// The events of a segment. What cannot be understood goes to the file as it is: the reader judges it.
-    fn decode<'a>(&mut self, segment: &Segment<'a>) -> (Vec<Event<'a>>, Option<Segment<'a>>) {
-        let decoder = self.decoders.entry(segment.thread).or_default();
-        if let Some(tick) = segment.base_tick {
-            decoder.start(tick);
-        }
-        let mut events = Vec::with_capacity(segment.bytes.len() / 4);
-        let mut rest = segment.bytes;
-        loop {
-            match decoder.next(&mut rest) {
-                Ok(Some(event)) => events.push(event),
-                Ok(None) => return (events, None),
-                Err(_) => break,
+    /// Takes what was gathered to the columns. What cannot be understood goes to the file as it is: the reader judges it.
+    fn sort(
+        &mut self,
+        segments: &[Segment<'_>],
+        not_last: EventsHeader,
+        tick: u64,
+        damaged: &mut Payload,
+    ) -> io::Result<()> {
+        let pages = self.shared_pages(segments);
+        self.columns.begin(self.tolerance(pages.is_none()));
+        let mut module_ticks = std::mem::take(&mut self.module_ticks);
+        module_ticks.sort_unstable();
+        let order = Order {
+            gathered: [self.gathered_tick, tick],
+            module_ticks: &module_ticks,
+            pages: pages.as_ref(),
+            is_always_exact: self.has_exact_times,
+        };
+        let mut late = Pages::default();
+        for segment in segments {
+            if self.columns.bytes() >= PAYLOAD_BYTES {
+                self.finish_columns(not_last)?;
+            }
+            let thread = self.threads.entry(segment.thread).or_default();
+            let rest = self.columns.add(segment, thread, &order, &mut late);
+            if let Some(rest) = rest {
+                self.put_damaged(damaged, &rest, not_last)?;
             }
         }
-        let damaged = Segment {
-            thread: segment.thread,
-            base_tick: Some(events.iter().rev().find_map(Event::tick).unwrap_or(0)),
-            bytes: rest,
-        };
-        (events, Some(damaged))
+        self.late = late;
+        Ok(())
     }
 
-    fn finish_columns(&mut self, columns: &mut Columns, header: EventsHeader) -> io::Result<()> {
-        columns.finish(header, &mut self.payload);
+    /// How much earlier than they were events may be told.
+    fn tolerance(&self, is_alone: bool) -> u64 {
+        match is_alone {
+            _ if self.has_exact_times => 0,
+            true => self.ticks_per_second / TOLERANCES_PER_SECOND,
+            false => self.ticks_per_second / TOLERANCES_PER_SECOND_TOGETHER,
+        }
+    }
+
+    /// Where several threads work; `None` when only one does.
+    fn shared_pages(&mut self, segments: &[Segment<'_>]) -> Option<Pages> {
+        let mut pages = std::mem::take(&mut self.late);
+        let first = segments.first()?.thread;
+        let is_alone = segments.iter().all(|segment| segment.thread == first);
+        if self.has_exact_times || is_alone && pages.are_only_of(first) {
+            return None;
+        }
+        for run in segments.chunk_by(|a, b| a.thread == b.thread) {
+            let thread = self.threads.get(&run[0].thread);
+            let decoder = thread.map(|thread| thread.decoder.clone());
+            touch_all(&mut pages, run, decoder.unwrap_or_default());
+        }
+        Some(pages)
+    }
+
+    fn put_damaged(
+        &mut self,
+        damaged: &mut Payload,
+        rest: &Segment<'_>,
+        header: EventsHeader,
+    ) -> io::Result<()> {
+        if damaged.0.len() >= PAYLOAD_BYTES {
+            self.finish_events(damaged, header)?;
+        }
+        rest.write(damaged);
+        Ok(())
+    }
+
+    fn finish_columns(&mut self, header: EventsHeader) -> io::Result<()> {
+        self.columns.finish(header, &mut self.payload);
         self.finish_block(BlockKind::Columns)
     }
 
@@ -315,6 +337,24 @@ impl<W: io::Write> Writer<W> {
         self.out.write_all(bytes)?;
         self.bytes_written += bytes.len() as u64;
         Ok(())
+    }
+}
+
+/// Notes on which pages a thread works in these segments.
+fn touch_all(pages: &mut Pages, segments: &[Segment<'_>], mut decoder: Decoder) {
+    let mut last_page = None;
+    for segment in segments {
+        if let Some(tick) = segment.base_tick {
+            decoder.start(tick);
+        }
+        let mut bytes = segment.bytes;
+        while let Ok(Some(event)) = decoder.next(&mut bytes) {
+            let page = event.address().map(page_of);
+            if let Some(page) = page.filter(|_| page != last_page) {
+                pages.touch(page, segment.thread);
+                last_page = Some(page);
+            }
+        }
     }
 }
 

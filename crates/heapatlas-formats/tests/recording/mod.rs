@@ -72,9 +72,16 @@ pub fn amount(bytes: u64, blocks: u64) -> Amount {
 impl Recording {
     /// A recording of threads 0 and up, whose numbers in the system are 100 and up.
     pub fn new(threads: usize) -> Self {
-        let mut writer = Writer::new(Vec::new(), &process())
-            .unwrap()
-            .with_exact_times();
+        let writer = Writer::new(Vec::new(), &process()).unwrap();
+        Self::written_by(writer.with_exact_times(), threads)
+    }
+
+    /// The same as it is when nobody asks for exact times.
+    pub fn with_coarse_times(threads: usize) -> Self {
+        Self::written_by(Writer::new(Vec::new(), &process()).unwrap(), threads)
+    }
+
+    fn written_by(mut writer: Writer<Vec<u8>>, threads: usize) -> Self {
         let mut aggregator = Aggregator::new(&process());
         for thread in 0..threads as u64 {
             let name = format!("worker {thread}");

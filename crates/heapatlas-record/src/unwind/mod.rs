@@ -16,6 +16,7 @@
 //!
 //! Nothing here allocates, locks, or reads memory that might not be there (`memory`).
 
+mod all_registers;
 mod cfi;
 #[cfg(test)]
 mod cfi_test;
@@ -41,7 +42,7 @@ use step::Step;
 use walk::{End, Walker};
 
 pub use modules::{is_loaded, prepare};
-pub use rules::forget_all;
+pub use rules::{begin_in_child, forget_all};
 
 /// The deepest stack that is recorded to its end; of deeper ones the inner half at least.
 pub const MAX_FRAMES: usize = 1024;

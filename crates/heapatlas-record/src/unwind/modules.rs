@@ -49,18 +49,32 @@ pub fn find(address: u64) -> Option<Module> {
     }
     // SAFETY: the symbol of that name has this signature.
     let find_object = unsafe { mem::transmute::<*mut c_void, FindObject>(found) };
-    let mut object = MaybeUninit::<DlFindObject>::uninit();
-    // SAFETY: it writes the structure when it returns 0.
-    let object = unsafe {
-        if find_object(address as *const c_void, object.as_mut_ptr()) != 0 {
-            return None;
-        }
-        object.assume_init()
+    let code = object_at(find_object, address)?;
+    if code.eh_frame.is_null() {
+        return None;
+    }
+    let table = code.eh_frame as u64;
+    let holds =
+        |object: &DlFindObject| (object.map_start as u64..object.map_end as u64).contains(&table);
+    // Of a program with gaps between its segments each segment is an object to the linker, and the table
+    // lies in another than the code.
+    let object = match holds(&code) {
+        true => code,
+        false => object_at(find_object, table).filter(holds)?,
     };
-    (!object.eh_frame.is_null()).then_some(Module {
-        eh_frame_hdr: object.eh_frame as u64,
+    Some(Module {
+        eh_frame_hdr: table,
         end: object.map_end as u64,
     })
+}
+
+fn object_at(find_object: FindObject, address: u64) -> Option<DlFindObject> {
+    let mut object = MaybeUninit::<DlFindObject>::uninit();
+    // SAFETY: it writes the structure when it returns 0.
+    unsafe {
+        (find_object(address as *const c_void, object.as_mut_ptr()) == 0)
+            .then(|| object.assume_init())
+    }
 }
 
 /// Whether a module with an unwind table holds `address`.

@@ -172,6 +172,8 @@ fn threads_and_histograms() {
             "freed blocks by lifetime",
             "    from  blocks        %  bytes",
             "256 ns …      10  100.0 %    0 B  ██████████████████████████████",
+            "",
+            "deepest stack: 3 frames",
         ],
     );
 }
