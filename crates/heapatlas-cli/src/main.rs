@@ -15,6 +15,7 @@
 mod args;
 mod commands;
 mod console;
+#[cfg(has_recorder)]
 mod demo_program;
 mod duration;
 mod env_vars;
@@ -27,12 +28,15 @@ mod output_file;
 mod paths;
 mod profile_input;
 mod progress;
+#[cfg(has_recorder)]
 mod recording;
 mod recordings;
 mod render;
 mod time_point;
 mod timing;
+#[cfg(has_recorder)]
 mod trace_names;
+#[cfg(has_recorder)]
 mod trace_output;
 mod unpack;
 

@@ -1,4 +1,5 @@
 //! `record --mode aggregate`: the figures of an exact recording in a file that does not grow.
+#![cfg(has_recorder)]
 
 mod harness;
 

@@ -1,4 +1,5 @@
 //! Whatever a program does, it does the same under the recorder, and the trace can be read.
+#![cfg(has_recorder)]
 
 mod harness;
 

@@ -14,6 +14,8 @@
 //!
 //! **Invariant:** nothing here allocates by the program's allocator, takes a lock, or ends the process.
 
+// Elsewhere there is nothing of it.
+#![cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
 #![no_std]
 #![warn(missing_docs)]
 

@@ -144,7 +144,7 @@ impl AmountObject {
 
 /// Figures of whatever allocates.
 #[derive(Serialize)]
-struct FiguresObject {
+pub(super) struct FiguresObject {
     allocations: u64,
     bytes: u64,
     peak_bytes: u64,
@@ -154,7 +154,7 @@ struct FiguresObject {
 }
 
 impl FiguresObject {
-    fn new(figures: &StackFigures) -> Self {
+    pub(super) fn new(figures: &StackFigures) -> Self {
         Self {
             allocations: figures.total.blocks,
             bytes: figures.total.bytes,

@@ -303,7 +303,12 @@ impl ProfileText<'_> {
     }
 }
 
-fn amount_cells(metric: Metric, amount: Amount, whole: u64, name: String) -> Vec<String> {
+pub(super) fn amount_cells(
+    metric: Metric,
+    amount: Amount,
+    whole: u64,
+    name: String,
+) -> Vec<String> {
     vec![
         Bytes(amount.bytes).to_string(),
         Count(amount.blocks).to_string(),
@@ -347,7 +352,7 @@ fn status_in_words(status: i32) -> String {
 }
 
 /// `load  src/table.c:45`, `load  (libz.so.1)`.
-fn place(frame: &CallFrame) -> String {
+pub(super) fn place(frame: &CallFrame) -> String {
     let function = cut(&printable(&frame.function));
     match (&frame.file, frame.line, &frame.module) {
         (Some(file), Some(line), _) => format!("{function}  {}:{line}", short_path(file)),
