@@ -30,6 +30,7 @@ mod profile_input;
 mod progress;
 #[cfg(has_recorder)]
 mod recording;
+#[cfg(has_recorder)]
 mod recordings;
 mod render;
 mod time_point;

@@ -4,6 +4,7 @@
 //! ([`csv`]).
 
 pub mod chart;
+#[cfg(has_recorder)]
 pub mod counts;
 pub mod csv;
 pub mod json;
