@@ -30,6 +30,7 @@ mod profile;
 mod read;
 mod replay;
 mod sort;
+mod streams;
 mod timeline;
 mod write;
 
