@@ -1,7 +1,6 @@
 //! The blocks that are live, by address.
 
 use hashbrown::HashMap;
-use hashbrown::hash_map::Entry;
 
 use prefetch_index::prefetch_index;
 
@@ -17,42 +16,56 @@ pub(super) struct LiveBlock {
     pub thread: u32,
 }
 
+/// Pages of memory that one region has, as a power of two.
+const REGION_BITS: u32 = 7;
+const REGION_PAGES: usize = 1 << REGION_BITS;
 /// Bytes of memory that one page of slots stands for, as a power of two.
 const PAGE_BITS: u32 = 12;
 /// Allocators give addresses that are multiples of this power of two, nearly all of them.
 const SLOT_BITS: u32 = 4;
 const SLOTS: usize = 1 << (PAGE_BITS - SLOT_BITS);
-/// A slot without a block.
+/// A slot without a block, a page without slots.
 const EMPTY: u32 = u32::MAX;
 
 /// A page table, as a processor has one: blocks that lie near each other in memory, as those do that
 /// were allocated one after the other, are found in the same cache lines. (A hash table puts each
 /// of them somewhere else: with five million live blocks that took four times as long.)
 pub(super) struct LiveBlocks {
-    /// For each page of memory with blocks the page of slots.
-    pages: HashMap<u64, u32>,
+    /// For each region of memory with blocks its pages: so few that they stay near.
+    regions: HashMap<u64, u32>,
+    /// For each page of memory in a region the page of slots, if it has any.
+    pages: Vec<[u32; REGION_PAGES]>,
     /// For each slot the row of the block that begins there.
     slots: Vec<[u32; SLOTS]>,
     rows: Vec<LiveBlock>,
     /// Rows without a block.
     free_rows: Vec<u32>,
-    /// The page that was asked for last.
-    last: (u64, u32),
+    /// The region that was asked for last.
+    last: RegionHint,
     /// Blocks at addresses that have no slot.
     others: HashMap<u64, LiveBlock>,
 }
 
-/// No page of memory has this number.
-const NO_PAGE: u64 = u64::MAX;
+/// The region that somebody asked for last, and its pages.
+#[derive(Clone, Copy)]
+pub(super) struct RegionHint(u64, u32);
+
+impl Default for RegionHint {
+    fn default() -> Self {
+        // No region of memory has this number.
+        Self(u64::MAX, 0)
+    }
+}
 
 impl LiveBlocks {
     pub fn new() -> Self {
         Self {
-            pages: HashMap::new(),
+            regions: HashMap::new(),
+            pages: Vec::new(),
             slots: Vec::new(),
             rows: Vec::new(),
             free_rows: Vec::new(),
-            last: (NO_PAGE, 0),
+            last: RegionHint::default(),
             others: HashMap::new(),
         }
     }
@@ -63,7 +76,7 @@ impl LiveBlocks {
         if !has_slot(address) {
             return self.others.insert(address, block);
         }
-        let page = self.page_or_new(address >> PAGE_BITS);
+        let page = self.page_or_new(address);
         let slot = &mut self.slots[page as usize][slot_of(address)];
         if *slot != EMPTY {
             return Some(std::mem::replace(&mut self.rows[*slot as usize], block));
@@ -81,14 +94,32 @@ impl LiveBlocks {
         None
     }
 
-    /// Has the row of an address brought from memory.
+    /// Has the slot of an address brought from memory.
     #[inline]
-    pub fn prefetch(&self, address: u64) {
-        // The slot is near the one before; only the row may be far.
-        if self.last.0 == address >> PAGE_BITS {
-            let row = self.slots[self.last.1 as usize][slot_of(address)];
+    pub fn prefetch_slot(&self, address: u64, last: &mut RegionHint) {
+        if let Some(page) = self.page_near(address, last) {
+            prefetch_index(&self.slots[page as usize][..], slot_of(address));
+        }
+    }
+
+    /// Has the row of an address brought from memory; its slot should be there.
+    #[inline]
+    pub fn prefetch_row(&self, address: u64, last: &mut RegionHint) {
+        if let Some(page) = self.page_near(address, last) {
+            let row = self.slots[page as usize][slot_of(address)];
             prefetch_index(&self.rows, row as usize);
         }
+    }
+
+    #[inline]
+    fn page_near(&self, address: u64, last: &mut RegionHint) -> Option<u32> {
+        let page = address >> PAGE_BITS;
+        let region = page >> REGION_BITS;
+        if last.0 != region {
+            *last = RegionHint(region, *self.regions.get(&region)?);
+        }
+        let page = self.pages[last.1 as usize][page as usize % REGION_PAGES];
+        (page != EMPTY).then_some(page)
     }
 
     /// Takes the block at an address out.
@@ -97,7 +128,7 @@ impl LiveBlocks {
         if !has_slot(address) {
             return self.others.remove(&address);
         }
-        let page = self.page(address >> PAGE_BITS)?;
+        let page = self.page(address)?;
         let slot = &mut self.slots[page as usize][slot_of(address)];
         let row = std::mem::replace(slot, EMPTY);
         if row == EMPTY {
@@ -108,26 +139,34 @@ impl LiveBlocks {
     }
 
     #[inline]
-    fn page(&mut self, number: u64) -> Option<u32> {
-        if self.last.0 != number {
-            self.last = (number, *self.pages.get(&number)?);
-        }
-        Some(self.last.1)
+    fn page(&mut self, address: u64) -> Option<u32> {
+        let mut last = self.last;
+        let page = self.page_near(address, &mut last);
+        self.last = last;
+        page
     }
 
     #[inline]
-    fn page_or_new(&mut self, number: u64) -> u32 {
-        if self.last.0 != number {
-            let page = match self.pages.entry(number) {
-                Entry::Occupied(page) => *page.get(),
-                Entry::Vacant(place) => {
-                    self.slots.push([EMPTY; SLOTS]);
-                    *place.insert(self.slots.len() as u32 - 1)
-                }
-            };
-            self.last = (number, page);
+    fn page_or_new(&mut self, address: u64) -> u32 {
+        match self.page(address) {
+            Some(page) => page,
+            None => self.new_page(address >> PAGE_BITS),
         }
-        self.last.1
+    }
+
+    #[inline(never)]
+    fn new_page(&mut self, page: u64) -> u32 {
+        let region = *self
+            .regions
+            .entry(page >> REGION_BITS)
+            .or_insert_with(|| {
+                self.pages.push([EMPTY; REGION_PAGES]);
+                self.pages.len() as u32 - 1
+            });
+        let slots = &mut self.pages[region as usize][page as usize % REGION_PAGES];
+        self.slots.push([EMPTY; SLOTS]);
+        *slots = self.slots.len() as u32 - 1;
+        *slots
     }
 }
 

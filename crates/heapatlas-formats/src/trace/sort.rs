@@ -451,13 +451,13 @@ impl Column {
     fn put(&mut self, number: u64) {
         // Most numbers have one byte or two, in no order that a processor could guess.
         if number < 1 << 14
-            && let Some(place) = self.bytes.get_mut(self.length..)
-            && let Some(place) = place.first_chunk_mut()
+            && let Some(place) = self.bytes.get_mut(self.length..self.length + 2)
         {
-            let is_longer = u64::from(number >= 0x80);
-            let word = number & 0x7F | is_longer << 7 | (number & 0x3F80) << 1;
-            *place = (word as u16).to_le_bytes();
-            self.length += 1 + is_longer as usize;
+            let is_longer = u16::from(number >= 0x80);
+            let low = number as u16;
+            let word = low & 0x7F | is_longer << 7 | (low & 0x3F80) << 1;
+            place.copy_from_slice(&word.to_le_bytes());
+            self.length += 1 + usize::from(is_longer);
             return;
         }
         self.put_long(number);
