@@ -78,6 +78,7 @@ fn the_mode_is_told() {
     let payload = match Codec::from_code(header.codec).unwrap() {
         Codec::Plain => stored.to_vec(),
         Codec::Zstd => zstd::bulk::decompress(stored, header.raw_bytes as usize).unwrap(),
+        streams => panic!("a process block has no {streams:?}"),
     };
     let process = heapatlas_formats::trace::ProcessInfo::read(&payload).unwrap();
     assert_eq!(process.mode, heapatlas_formats::trace::Mode::Aggregate);

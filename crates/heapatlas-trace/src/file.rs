@@ -8,6 +8,9 @@ pub const VERSION: u8 = 2;
 /// The largest payload, stored or raw.
 pub const MAX_PAYLOAD_BYTES: usize = 16 << 20;
 
+/// The most bytes that a group of blocks has that are packed together, raw.
+pub const MAX_GROUP_BYTES: usize = 32 << 20;
+
 /// The bytes of the file's header.
 pub const HEADER_BYTES: usize = 16;
 
@@ -71,6 +74,10 @@ pub enum Codec {
     Plain = 0,
     /// One zstd frame.
     Zstd = 1,
+    /// Each part of the payload in a zstd frame of its own that begins here.
+    Streams = 2,
+    /// The same, with frames that began in a block before.
+    StreamsContinued = 3,
 }
 
 impl Codec {
@@ -79,6 +86,8 @@ impl Codec {
         Some(match code {
             0 => Self::Plain,
             1 => Self::Zstd,
+            2 => Self::Streams,
+            3 => Self::StreamsContinued,
             _ => return None,
         })
     }

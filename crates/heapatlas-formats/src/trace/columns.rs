@@ -29,6 +29,15 @@ pub(super) const OTHERS: usize = 8;
 /// Addresses are told in such words; allocators give no others.
 pub(super) const WORD_BYTES: u64 = 8;
 
+/// Where an allocator that has no freed block at hand puts the next one, if it is glibc's: behind a block of so many
+/// bytes and the eight that it needs itself.
+#[inline(always)]
+pub(super) fn end_of(address: u64, size_bytes: u64) -> u64 {
+    const LEAST_BYTES: u64 = 32;
+    let chunk_bytes = size_bytes.wrapping_add(8 + 15) & !15;
+    address.wrapping_add(chunk_bytes.max(LEAST_BYTES))
+}
+
 /// What the first column says of an event.
 pub(super) mod kind {
     pub const NODE: u8 = 0;
@@ -55,6 +64,8 @@ pub(super) struct Run {
 #[derive(Clone, Copy)]
 struct State {
     address: u64,
+    /// Where the next block is expected.
+    next_address: u64,
     code_address: u64,
     line: LineReader,
     unit_bits: u32,
@@ -159,6 +170,7 @@ impl State {
     fn new(base_tick: u64, unit_bits: u32) -> Self {
         Self {
             address: 0,
+            next_address: 0,
             code_address: 0,
             line: LineReader::new(base_tick),
             unit_bits,
@@ -180,14 +192,18 @@ impl<'a> Reader<'a> {
         let (&kind, rest) = self.columns[KINDS].split_first().ok_or(Malformed::Cut)?;
         self.columns[KINDS] = rest;
         Ok(Some(match kind & !kind::IS_EXACT {
-            kind::ALLOCATION => Event::Allocation {
-                stack: self.small(STACKS)?,
-                size_bytes: self.number(SIZES)?,
-                address: self.address()?,
-                tick: self.tick(kind)?,
-            },
+            kind::ALLOCATION => {
+                let (stack, size_bytes, address) = self.block()?;
+                let tick = self.tick(kind)?;
+                Event::Allocation {
+                    stack,
+                    size_bytes,
+                    address,
+                    tick,
+                }
+            }
             kind::FREE => Event::Free {
-                address: self.address()?,
+                address: self.freed_address()?,
                 tick: self.tick(kind)?,
             },
             kind::NODE => {
@@ -200,15 +216,19 @@ impl<'a> Reader<'a> {
                 }
             }
             kind::REALLOCATION_BEGINS => Event::ReallocationBegins {
-                address: self.address()?,
+                address: self.freed_address()?,
                 tick: self.tick(kind)?,
             },
-            kind::REALLOCATION_ENDS => Event::ReallocationEnds {
-                stack: self.small(STACKS)?,
-                size_bytes: self.number(SIZES)?,
-                address: self.address()?,
-                tick: self.tick(kind)?,
-            },
+            kind::REALLOCATION_ENDS => {
+                let (stack, size_bytes, address) = self.block()?;
+                let tick = self.tick(kind)?;
+                Event::ReallocationEnds {
+                    stack,
+                    size_bytes,
+                    address,
+                    tick,
+                }
+            }
             kind::REALLOCATION_FAILED => Event::ReallocationFailed {
                 tick: self.tick(kind)?,
             },
@@ -242,13 +262,30 @@ impl<'a> Reader<'a> {
         u32::try_from(self.number(column)?).map_err(|_| Malformed::LargeStack)
     }
 
+    /// Stack, size and address of a block.
     #[inline(always)]
-    fn address(&mut self) -> Result<u64, Malformed> {
+    fn block(&mut self) -> Result<(u32, u64, u64), Malformed> {
+        let stack = self.small(STACKS)?;
+        let size_bytes = self.number(SIZES)?;
+        let address = self.address_near(self.state.next_address)?;
+        self.state.next_address = end_of(address, size_bytes);
+        Ok((stack, size_bytes, address))
+    }
+
+    #[inline(always)]
+    fn freed_address(&mut self) -> Result<u64, Malformed> {
+        let address = self.address_near(self.state.address)?;
+        self.state.next_address = address;
+        Ok(address)
+    }
+
+    #[inline(always)]
+    fn address_near(&mut self, other: u64) -> Result<u64, Malformed> {
         let number = self.number(ADDRESSES)?;
         let difference = (number >> 1).wrapping_mul(WORD_BYTES);
         let is_below = (number & 1).wrapping_neg();
         let difference = (difference ^ is_below).wrapping_sub(is_below);
-        self.state.address = self.state.address.wrapping_add(difference);
+        self.state.address = other.wrapping_add(difference);
         Ok(self.state.address)
     }
 

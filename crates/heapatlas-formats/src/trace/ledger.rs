@@ -12,7 +12,7 @@ use heapatlas_model::{Amount, TimelinePoint};
 use rustc_hash::FxHashSet;
 
 use super::clock::Clock;
-use super::live_blocks::{LiveBlock, LiveBlocks};
+use super::live_blocks::{LiveBlock, LiveBlocks, RegionHint};
 use super::samples::Samples;
 use super::timeline::Timeline;
 
@@ -189,10 +189,16 @@ impl Ledger {
         self.samples.most_interval()
     }
 
-    /// Tells that an address will soon be asked for.
-    #[inline]
-    pub fn prefetch(&self, address: u64) {
-        self.blocks.prefetch(address);
+    /// Tells of addresses that will soon be asked for, in this order; `is_freed` that a block should be there.
+    pub fn prefetch(&self, addresses: impl Iterator<Item = (u64, bool)> + Clone) {
+        // All slots are on their way before the first one is looked at.
+        let mut hint = RegionHint::default();
+        for (address, _) in addresses.clone() {
+            self.blocks.prefetch_slot(address, &mut hint);
+        }
+        for (address, _) in addresses.filter(|(_, is_freed)| *is_freed) {
+            self.blocks.prefetch_row(address, &mut hint);
+        }
     }
 
     #[inline]

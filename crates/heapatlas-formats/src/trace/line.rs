@@ -17,7 +17,7 @@ const MAX_RISE: u64 = 1 << 47;
 /// Of the line that is being made the start is fixed, and all slopes between two bounds will do for the events so far: an
 /// event narrows them, or ends the line.
 pub(super) struct LineWriter {
-    /// How much earlier than an event the line may be.
+    /// How much earlier than an event the line may be, with the bits behind the point.
     tolerance: u64,
     /// Rises are told in units of two to the power of this, in ticks.
     unit_bits: u32,
@@ -41,7 +41,7 @@ impl LineWriter {
     /// Lines that begin at a tick.
     pub fn new(start: u64, tolerance: u64) -> Self {
         let mut writer = Self {
-            tolerance: tolerance.min(MAX_RISE),
+            tolerance: tolerance.min(MAX_RISE - 1) << FRACTION_BITS,
             unit_bits: unit_bits(tolerance),
             start: 0,
             events: 0,
@@ -64,7 +64,7 @@ impl LineWriter {
     pub fn add(&mut self, tick: u64) -> Option<Line> {
         // Clocks that jump by days are followed in steps.
         let rise = tick.saturating_sub(self.start).min(MAX_RISE - 1) << FRACTION_BITS;
-        let least = rise.saturating_sub(self.tolerance << FRACTION_BITS);
+        let least = rise.saturating_sub(self.tolerance);
         self.events += 1;
         let low = self.rises[0] + self.slopes[0];
         let high = self.rises[1] + self.slopes[1];

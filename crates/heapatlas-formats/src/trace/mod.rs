@@ -35,6 +35,7 @@ mod read;
 mod replay;
 mod samples;
 mod sort;
+mod streams;
 mod sums;
 mod timeline;
 mod write;

@@ -7,7 +7,7 @@ use heapatlas_trace::payload::{self, EventsHeader, Mode, ProcessInfo};
 use rayon::prelude::*;
 
 use super::ReadOptions;
-use super::blocks::{Block, Blocks, decompressor, walk};
+use super::blocks::{Block, Blocks, Unpackers, decompressor, walk};
 use super::clock::Clock;
 use super::columns;
 use super::error::{Problem, ReadError, Warning};
@@ -182,23 +182,53 @@ fn is_counted(facts: &Facts, wanted: Option<u64>, thread: u64) -> impl FnOnce() 
     move || wanted.is_none_or(|wanted| facts.is_os_thread(thread, wanted))
 }
 
-/// Takes the next blocks to be unpacked together.
+/// Takes the next blocks to be unpacked together: whole groups.
 fn take_batch<'a, 'b>(rest: &mut &'a [&'b Block<'b>]) -> &'a [&'b Block<'b>] {
     let mut bytes = 0;
     let fits = |block: &&&Block<'_>| {
         bytes += block.raw_bytes();
         bytes <= BATCH_BYTES
     };
-    let count = rest.iter().take(BATCH_BLOCKS).take_while(fits).count();
     // The largest block is smaller than a batch.
+    let count = rest.iter().take(BATCH_BLOCKS).take_while(fits).count();
+    let count = end_of_group(rest, count);
     let (batch, left) = rest.split_at(count);
     *rest = left;
     batch
 }
 
-fn unpack<'a>(batch: &[&'a Block<'a>]) -> Unpacked<'a> {
-    let unpack = |decompressor: &mut _, block: &&'a Block<'a>| (*block, block.unpack(decompressor));
-    batch.par_iter().map_init(decompressor, unpack).collect()
+/// The first place from `at` on where a group may be cut off.
+fn end_of_group(blocks: &[&Block<'_>], mut at: usize) -> usize {
+    loop {
+        let others = blocks[at..]
+            .iter()
+            .take_while(|block| block.kind != BlockKind::Columns);
+        let next = at + others.count();
+        if !blocks
+            .get(next)
+            .is_some_and(|block| block.continues_group())
+        {
+            return at;
+        }
+        at = next + 1;
+    }
+}
+
+fn begins_group(block: &Block<'_>) -> bool {
+    block.kind == BlockKind::Columns && !block.continues_group()
+}
+
+fn unpack<'a>(batch: &'a [&'a Block<'a>]) -> Unpacked<'a> {
+    let groups: Vec<_> = batch.chunk_by(|_, next| !begins_group(next)).collect();
+    let unpack_group = |unpackers: &mut Unpackers, group: &&'a [&'a Block<'a>]| -> Unpacked<'a> {
+        let unpack = |block: &&'a Block<'a>| (*block, unpackers.unpack(block));
+        group.iter().map(unpack).collect()
+    };
+    let unpacked: Vec<Unpacked<'_>> = groups
+        .par_iter()
+        .map_init(Unpackers::new, unpack_group)
+        .collect();
+    unpacked.into_iter().flatten().collect()
 }
 
 /// What a reader should know about a recording that is whole.

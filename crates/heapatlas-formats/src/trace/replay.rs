@@ -280,23 +280,40 @@ impl Replay {
     }
 
     fn apply(&mut self, until: u64) {
-        while let Some(mut first) = self.order.peek_mut() {
+        loop {
+            let limit = self.next_of_others().min((until, u32::MAX));
+            let Some(mut first) = self.order.peek_mut() else {
+                break;
+            };
             let Reverse((tick, index)) = *first;
             if tick > until {
                 break;
             }
             let stream = &mut self.streams[index as usize];
-            let applied = stream.apply(index, tick, &mut self.code, &mut self.ledger);
-            let next = match applied {
-                Ok(()) => stream.advance(&self.ledger),
-                Err(problem) => Err(stream.give_up(problem)),
-            };
-            self.last_tick = self.last_tick.max(tick);
-            match next.report(&mut self.warnings) {
-                Some(next_tick) => *first = Reverse((next_tick, index)),
+            // A thread alone does not bother the order at each event.
+            let mut next = Some(tick);
+            while let Some(tick) = next.filter(|&tick| (tick, index) <= limit) {
+                let applied = stream.apply(index, tick, &mut self.code, &mut self.ledger);
+                self.last_tick = self.last_tick.max(tick);
+                let advanced = match applied {
+                    Ok(()) => stream.advance(&self.ledger),
+                    Err(problem) => Err(stream.give_up(problem)),
+                };
+                next = advanced.report(&mut self.warnings);
+            }
+            match next {
+                Some(tick) => *first = Reverse((tick, index)),
                 None => drop(PeekMut::pop(first)),
             }
         }
+    }
+
+    /// Which stream comes behind the first one, with its tick.
+    fn next_of_others(&self) -> (u64, u32) {
+        // A heap's second is one of the two below its first.
+        let others = self.order.as_slice().iter().skip(1).take(2);
+        let least = others.map(|Reverse(next)| *next).min();
+        least.unwrap_or((u64::MAX, u32::MAX))
     }
 }
 
@@ -401,15 +418,16 @@ impl Stream {
         let bytes = held.events.bytes();
         let (steps, marks) = (&mut self.steps, &mut self.marks);
         let mut has_ended = false;
-        let decoded = held.events.decode(&mut self.decoder, |event| {
-            match (Step::of(event, ledger), event) {
-                (Some(step), _) => steps.push(step),
-                (None, Event::Mark { tick, text }) => marks.push(tick, text),
-                (None, Event::ThreadEnds { .. }) => has_ended = true,
-                _ => {}
-            }
-        });
+        let decoded =
+            held.events
+                .decode(&mut self.decoder, |event| match (Step::of(event), event) {
+                    (Some(step), _) => steps.push(step),
+                    (None, Event::Mark { tick, text }) => marks.push(tick, text),
+                    (None, Event::ThreadEnds { .. }) => has_ended = true,
+                    _ => {}
+                });
         self.has_ended |= has_ended;
+        ledger.prefetch(self.steps.iter().filter_map(Step::address));
         self.held_bytes -= bytes - held.events.bytes();
         match decoded {
             Ok(true) => {}
@@ -554,10 +572,10 @@ impl std::fmt::Display for Broken {
 }
 
 impl Step {
-    /// What an event does, `None` if nothing here. The ledger is told of a block that it will be asked for.
+    /// What an event does, `None` if nothing here.
     #[inline(always)]
-    fn of(event: Event<'_>, ledger: &Ledger) -> Option<Self> {
-        let (tick, action, address) = match event {
+    fn of(event: Event<'_>) -> Option<Self> {
+        let (tick, action) = match event {
             Event::Node { parent, address } => return Some(Self::Node { parent, address }),
             Event::Allocation {
                 stack,
@@ -571,11 +589,10 @@ impl Step {
                     size_bytes,
                     address,
                 },
-                address,
             ),
-            Event::Free { address, tick } => (tick, Action::Free { address }, address),
+            Event::Free { address, tick } => (tick, Action::Free { address }),
             Event::ReallocationBegins { address, tick } => {
-                (tick, Action::BeginReallocation { address }, address)
+                (tick, Action::BeginReallocation { address })
             }
             Event::ReallocationEnds {
                 stack,
@@ -589,26 +606,30 @@ impl Step {
                     size_bytes,
                     address,
                 },
-                address,
             ),
-            Event::ReallocationFailed { tick } => {
-                return Some(Self::Act {
-                    tick,
-                    action: Action::FailReallocation,
-                });
-            }
+            Event::ReallocationFailed { tick } => (tick, Action::FailReallocation),
             Event::SampleInterval {
                 interval_bytes,
                 tick,
-            } => {
-                return Some(Self::Act {
-                    tick,
-                    action: Action::SetSampleInterval { interval_bytes },
-                });
-            }
+            } => (tick, Action::SetSampleInterval { interval_bytes }),
             _ => return None,
         };
-        ledger.prefetch(address);
         Some(Self::Act { tick, action })
+    }
+
+    /// Where the block is that it is about, and whether it is freed.
+    fn address(&self) -> Option<(u64, bool)> {
+        match *self {
+            Self::Act { action, .. } => match action {
+                Action::Allocate { address, .. } | Action::EndReallocation { address, .. } => {
+                    Some((address, false))
+                }
+                Action::Free { address } | Action::BeginReallocation { address } => {
+                    Some((address, true))
+                }
+                Action::FailReallocation | Action::SetSampleInterval { .. } => None,
+            },
+            Self::Node { .. } => None,
+        }
     }
 }

@@ -6,7 +6,7 @@ use heapatlas_trace::{Decoder, Encoder, Event, MAX_EVENT_BYTES, varint};
 
 use super::columns::{
     ADDRESSES, CODE_ADDRESSES, COLUMNS, EXACT_TICKS, KINDS, LINES, OTHERS, PARENTS, SIZES, STACKS,
-    WORD_BYTES, kind,
+    WORD_BYTES, end_of, kind,
 };
 use super::line::{Line, LineWriter, unit_bits};
 use super::pages::{Pages, page_of};
@@ -37,6 +37,7 @@ struct OpenRun {
     starts: [usize; COLUMNS],
     /// What the next event is the difference to.
     address: u64,
+    next_address: u64,
     code_address: u64,
     exact_tick: u64,
     line: LineWriter,
@@ -67,12 +68,6 @@ impl Columns {
         // What is left when writing failed is lost.
         self.clear();
         self.tolerance = tolerance;
-    }
-
-    fn clear(&mut self) {
-        self.open = None;
-        self.runs.clear();
-        self.columns.iter_mut().for_each(|column| column.length = 0);
     }
 
     /// About how many bytes the payload will have.
@@ -129,6 +124,7 @@ impl Columns {
             base_tick,
             starts: self.columns.each_ref().map(|column| column.length),
             address: 0,
+            next_address: 0,
             code_address: 0,
             exact_tick: base_tick,
             line: LineWriter::new(base_tick, self.tolerance),
@@ -151,7 +147,7 @@ impl Columns {
         });
     }
 
-    /// Appends the payload of the block, and begins anew.
+    /// Ends the block, and appends the head of its payload.
     pub fn finish(&mut self, header: EventsHeader, out: &mut impl Put) {
         self.close_run();
         header.write(out);
@@ -164,10 +160,20 @@ impl Columns {
                 put_to(out, length as u64);
             }
         }
-        for column in &self.columns {
-            out.put(&column.bytes[..column.length]);
-        }
-        self.clear();
+    }
+
+    /// What follows the head in the payload.
+    pub fn columns(&self) -> [&[u8]; COLUMNS] {
+        self.columns
+            .each_ref()
+            .map(|column| &column.bytes[..column.length])
+    }
+
+    /// Begins the next block of the gathering.
+    pub fn clear(&mut self) {
+        self.open = None;
+        self.runs.clear();
+        self.columns.iter_mut().for_each(|column| column.length = 0);
     }
 }
 
@@ -255,12 +261,12 @@ impl Sorter<'_> {
                 self.put_kind(kind::ALLOCATION, tick, address, is_shared);
             }
             Event::Free { address, tick } if is_aligned(address) => {
-                self.put_address(address);
+                self.put_freed_address(address);
                 self.put_kind(kind::FREE, tick, address, is_shared);
             }
             Event::Node { parent, address } => self.put_node(parent, address),
             Event::ReallocationBegins { address, tick } if is_aligned(address) => {
-                self.put_address(address);
+                self.put_freed_address(address);
                 self.put_kind(kind::REALLOCATION_BEGINS, tick, address, is_shared);
             }
             Event::ReallocationEnds {
@@ -295,12 +301,19 @@ impl Sorter<'_> {
     fn put_block(&mut self, stack: u32, size_bytes: u64, address: u64) {
         self.columns[STACKS].put(u64::from(stack));
         self.columns[SIZES].put(size_bytes);
-        self.put_address(address);
+        self.put_address(address, self.run.next_address);
+        self.run.next_address = end_of(address, size_bytes);
     }
 
     #[inline(always)]
-    fn put_address(&mut self, address: u64) {
-        let difference = address.wrapping_sub(self.run.address).cast_signed();
+    fn put_freed_address(&mut self, address: u64) {
+        self.put_address(address, self.run.address);
+        self.run.next_address = address;
+    }
+
+    #[inline(always)]
+    fn put_address(&mut self, address: u64, other: u64) {
+        let difference = address.wrapping_sub(other).cast_signed();
         let words = difference.unsigned_abs() / WORD_BYTES;
         self.columns[ADDRESSES].put(words << 1 | u64::from(difference < 0));
         self.run.address = address;
@@ -395,6 +408,10 @@ fn encode(encoder: &mut Encoder, out: &mut [u8; MAX_EVENT_BYTES], event: &Event<
         Event::ReallocationFailed { tick } => encoder.reallocation_failed(out, tick),
         Event::Mark { tick, text } => encoder.mark(out, tick, text),
         Event::ThreadEnds { tick } => encoder.thread_ends(out, tick),
+        Event::SampleInterval {
+            interval_bytes,
+            tick,
+        } => encoder.sample_interval(out, interval_bytes, tick),
         Event::Mapping {
             stack,
             size_bytes,
@@ -438,13 +455,13 @@ impl Column {
     fn put(&mut self, number: u64) {
         // Most numbers have one byte or two, in no order that a processor could guess.
         if number < 1 << 14
-            && let Some(place) = self.bytes.get_mut(self.length..)
-            && let Some(place) = place.first_chunk_mut()
+            && let Some(place) = self.bytes.get_mut(self.length..self.length + 2)
         {
-            let is_longer = u64::from(number >= 0x80);
-            let word = number & 0x7F | is_longer << 7 | (number & 0x3F80) << 1;
-            *place = (word as u16).to_le_bytes();
-            self.length += 1 + is_longer as usize;
+            let is_longer = u16::from(number >= 0x80);
+            let low = number as u16;
+            let word = low & 0x7F | is_longer << 7 | (low & 0x3F80) << 1;
+            place.copy_from_slice(&word.to_le_bytes());
+            self.length += 1 + usize::from(is_longer);
             return;
         }
         self.put_long(number);

@@ -15,6 +15,7 @@ use zstd::bulk::Compressor;
 
 use super::pages::{Pages, page_of};
 use super::sort::{Columns, Order, Thread};
+use super::streams::{PARTS, Packer};
 
 /// Payloads end with the first segment that makes them this long: readers unpack blocks in parallel.
 const PAYLOAD_BYTES: usize = 4 << 20;
@@ -22,21 +23,22 @@ const PAYLOAD_BYTES: usize = 4 << 20;
 /// The longest segment that fits a payload whatever stands before it.
 const MAX_SEGMENT_BYTES: usize = MAX_PAYLOAD_BYTES - PAYLOAD_BYTES - 128;
 
-/// Columns pack so well that this costs no more than level 1; the levels above save a few percent.
+/// Of all but columns.
 const LEVEL: i32 = 3;
 
 /// How much earlier than they were the events of a thread may be told when no other one works at the time, as a part of a
-/// second: 100 µs. Exact times would be most of the file.
-const TOLERANCES_PER_SECOND: u64 = 10_000;
+/// second: 200 µs. Exact times would be most of the file.
+const TOLERANCES_PER_SECOND: u64 = 5_000;
 
-/// The same when several threads work, where no order hangs on it: 2 µs. What is live at the peak may be wrong by what
+/// The same when several threads work, where no order hangs on it: 5 µs. What is live at the peak may be wrong by what
 /// they allocate and free in that time.
-const TOLERANCES_PER_SECOND_TOGETHER: u64 = 500_000;
+const TOLERANCES_PER_SECOND_TOGETHER: u64 = 200_000;
 
 /// Writes a trace block by block, each in one `write_all`.
 pub struct Writer<W> {
     out: W,
     compressor: Compressor<'static>,
+    packer: Packer,
     payload: Payload,
     /// The block that is being put together, header and stored payload.
     block: Vec<u8>,
@@ -75,6 +77,7 @@ impl<W: io::Write> Writer<W> {
         let mut writer = Self {
             out,
             compressor: Compressor::new(LEVEL)?,
+            packer: Packer::default(),
             payload: Payload::default(),
             block: Vec::new(),
             index: Vec::new(),
@@ -230,7 +233,18 @@ impl<W: io::Write> Writer<W> {
 
     fn finish_columns(&mut self, header: EventsHeader) -> io::Result<()> {
         self.columns.finish(header, &mut self.payload);
-        self.finish_block(BlockKind::Columns)
+        self.block.resize(BLOCK_HEADER_BYTES, 0);
+        let mut parts = [&self.payload.0[..]; PARTS];
+        parts[1..].copy_from_slice(&self.columns.columns());
+        let raw_bytes = parts.iter().map(|part| part.len()).sum();
+        let codec = self.packer.pack(parts, &mut self.block)?;
+        self.columns.clear();
+        self.payload.0.clear();
+        let written = self.write_stored(BlockKind::Columns, codec, raw_bytes);
+        if written.is_err() {
+            self.packer.begin_anew();
+        }
+        written
     }
 
     fn finish_events(&mut self, segments: &mut Payload, header: EventsHeader) -> io::Result<()> {
@@ -299,38 +313,42 @@ impl<W: io::Write> Writer<W> {
     }
 
     fn write_block(&mut self, kind: BlockKind, raw: &[u8]) -> io::Result<()> {
-        if raw.len() > MAX_PAYLOAD_BYTES {
+        let codec = self.store(raw)?;
+        self.write_stored(kind, codec, raw.len())
+    }
+
+    /// Puts the payload behind the room for a header, packed if that makes it shorter.
+    fn store(&mut self, raw: &[u8]) -> io::Result<Codec> {
+        let most = zstd::zstd_safe::compress_bound(raw.len());
+        self.block.resize(BLOCK_HEADER_BYTES + most, 0);
+        let stored = &mut self.block[BLOCK_HEADER_BYTES..];
+        let packed_bytes = self.compressor.compress_to_buffer(raw, stored)?;
+        if packed_bytes < raw.len() {
+            self.block.truncate(BLOCK_HEADER_BYTES + packed_bytes);
+            return Ok(Codec::Zstd);
+        }
+        self.block.truncate(BLOCK_HEADER_BYTES);
+        self.block.extend_from_slice(raw);
+        Ok(Codec::Plain)
+    }
+
+    /// Writes the block whose stored payload stands behind the room for a header.
+    fn write_stored(&mut self, kind: BlockKind, codec: Codec, raw_bytes: usize) -> io::Result<()> {
+        let (header, stored) = self.block.split_at_mut(BLOCK_HEADER_BYTES);
+        if raw_bytes.max(stored.len()) > MAX_PAYLOAD_BYTES {
             return Err(too_large("a block"));
         }
-        let (codec, stored_bytes) = self.store(raw)?;
-        let (header, rest) = self.block.split_at_mut(BLOCK_HEADER_BYTES);
-        let stored = &rest[..stored_bytes];
-        let block_header = BlockHeader::new(kind, codec, stored, raw.len());
+        let block_header = BlockHeader::new(kind, codec, stored, raw_bytes);
         header.copy_from_slice(&block_header.to_bytes());
         self.index.push(IndexEntry {
             offset: self.bytes_written,
             kind: kind as u8,
-            raw_bytes: raw.len() as u64,
+            raw_bytes: raw_bytes as u64,
         });
         let block = std::mem::take(&mut self.block);
-        let written = self.write_all(&block[..BLOCK_HEADER_BYTES + stored_bytes]);
+        let written = self.write_all(&block);
         self.block = block;
         written
-    }
-
-    /// Puts the payload behind the room for a header, packed if that makes it shorter.
-    fn store(&mut self, raw: &[u8]) -> io::Result<(Codec, usize)> {
-        let room = BLOCK_HEADER_BYTES + zstd::zstd_safe::compress_bound(raw.len());
-        if self.block.len() < room {
-            self.block.resize(room, 0);
-        }
-        let stored = &mut self.block[BLOCK_HEADER_BYTES..];
-        let packed_bytes = self.compressor.compress_to_buffer(raw, stored)?;
-        if packed_bytes < raw.len() {
-            return Ok((Codec::Zstd, packed_bytes));
-        }
-        stored[..raw.len()].copy_from_slice(raw);
-        Ok((Codec::Plain, raw.len()))
     }
 
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
