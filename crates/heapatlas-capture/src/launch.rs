@@ -38,6 +38,8 @@ pub struct Options {
     pub check_interval: u32,
     /// Whether forked children and the programs that they start are recorded, too.
     pub follow_forks: bool,
+    /// Whether the program's own mappings are recorded, too.
+    pub record_pages: bool,
 }
 
 /// Why a program was not started.
@@ -108,6 +110,10 @@ pub fn launch(options: &Options) -> Result<Launched, LaunchError> {
         .header()
         .follow_forks
         .store(options.follow_forks.into(), Relaxed);
+    region
+        .header()
+        .record_pages
+        .store(options.record_pages.into(), Relaxed);
     handle_signals();
     let mut command = Command::new(&options.program);
     command

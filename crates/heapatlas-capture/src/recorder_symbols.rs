@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::recorder_file::BYTES;
 
 /// What programs call in place of the C library's own.
-const EXPORTS: [&str; 12] = [
+const EXPORTS: [&str; 16] = [
     "aligned_alloc",
     "calloc",
     "cfree",
@@ -14,6 +14,10 @@ const EXPORTS: [&str; 12] = [
     "free",
     "malloc",
     "memalign",
+    "mmap",
+    "mmap64",
+    "mremap",
+    "munmap",
     "posix_memalign",
     "pvalloc",
     "realloc",
@@ -23,7 +27,7 @@ const EXPORTS: [&str; 12] = [
 
 /// What it takes from the C library: none of these allocates, and none is a cancellation point but
 /// those of the start, before `main`.
-const IMPORTS: [&str; 24] = [
+const IMPORTS: [&str; 22] = [
     "__errno_location",
     "__register_atfork",
     "abort",
@@ -39,8 +43,6 @@ const IMPORTS: [&str; 24] = [
     "memcpy",
     "memmove",
     "memset",
-    "mmap",
-    "munmap",
     "open",
     "prctl",
     "pthread_key_create",

@@ -142,7 +142,9 @@ impl TraceSink {
 
     /// A forked child runs what its parent compiled, too.
     fn code_pids_of(&mut self, image: &Image) -> Vec<u32> {
-        let parent = image.forked_from.and_then(|image| self.code_pids.get(&image));
+        let parent = image
+            .forked_from
+            .and_then(|image| self.code_pids.get(&image));
         let inherited = parent.into_iter().flatten().copied();
         let pids: Vec<u32> = iter::once(image.pid).chain(inherited).collect();
         self.code_pids.insert(image.number, pids.clone());

@@ -10,6 +10,7 @@ use heapatlas_record::recorder::Recorder;
 use heapatlas_record::thread;
 
 use crate::next;
+use crate::pages::PAGES;
 
 /// The recorder of this process image.
 pub static RECORDER: Recorder = Recorder::new();
@@ -90,6 +91,7 @@ fn start() -> State {
     });
     MODE.store(mode, Release);
     if mode == RECORD {
+        PAGES.store(RECORDER.records_pages().into(), Release);
         // SAFETY: the function lives as long as the process. Where there is no memory for it, what it
         // does is done at the child's first event.
         unsafe { libc::pthread_atfork(None, None, Some(forked)) };

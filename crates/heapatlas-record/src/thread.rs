@@ -139,6 +139,17 @@ impl Guard<'_> {
         });
     }
 
+    /// Records pages that were just mapped.
+    pub fn mapped(&mut self, entry: Entry, address: u64, size_bytes: u64) {
+        let stack = self.capture(entry);
+        self.write(|encoder, out| encoder.mapping(out, stack, size_bytes, address, ticks()));
+    }
+
+    /// Records that pages are about to be unmapped.
+    pub fn unmapping(&mut self, address: u64, size_bytes: u64) {
+        self.write(|encoder, out| encoder.unmapping(out, size_bytes, address, ticks()));
+    }
+
     #[inline(always)]
     fn write(&mut self, encode: impl FnOnce(&mut Encoder, &mut [u8; MAX_EVENT_BYTES]) -> usize) {
         if self.0.buffer.write(encode) {

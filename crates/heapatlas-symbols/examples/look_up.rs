@@ -94,6 +94,7 @@ fn empty() -> AllocationProfile {
         locations: Vec::new(),
         stacks: StackTable::new(),
         figures: Vec::new(),
+        mappings: None,
         threads: Vec::new(),
         timeline: Vec::new(),
         sizes: Vec::new(),

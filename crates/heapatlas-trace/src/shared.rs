@@ -91,6 +91,8 @@ pub struct Header {
     pub waited_ns: AtomicU64,
     /// 1 if forked children are recorded, too.
     pub follow_forks: AtomicU32,
+    /// 1 if the program's own mappings are recorded, too.
+    pub record_pages: AtomicU32,
 }
 
 /// The first bytes of a chunk.

@@ -21,7 +21,7 @@ pub use callers::{CallersAndCallees, Neighbor, callers_and_callees};
 pub use distributions::{PowerRow, distribution, threads_by};
 pub use metric::Metric;
 pub use origin::{Origin, origin};
-pub use sites::{Site, sites};
+pub use sites::{Site, mapping_sites, sites};
 pub use timeline::live_over_time;
 pub use trees::{CallLabel, CallNode, CallTree, bottom_up, by_function, top_down};
 pub use view::{CallFrame, FrameId, ProfileView};

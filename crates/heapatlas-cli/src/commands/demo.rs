@@ -45,6 +45,7 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<Outcome> {
         output: Some(output),
         check_stacks: 0,
         follow_forks: false,
+        record_pages: false,
         max_bytes: None,
     };
     let recorded = recording.run(console)?;

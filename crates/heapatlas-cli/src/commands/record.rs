@@ -40,6 +40,9 @@ pub struct Args {
     /// program ends before them the recording goes on until they end, or until Ctrl-C
     #[arg(long)]
     follow_fork: bool,
+    /// Record mappings that the program makes itself (mmap, mremap, munmap), and show them apart from blocks
+    #[arg(long)]
+    mmap: bool,
     /// End the recording when about so much was written: 100MB, 2GiB. The program goes on
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     max_size: Option<u64>,
@@ -63,6 +66,7 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<Outcome> {
         output: args.output,
         check_stacks: args.check_stacks,
         follow_forks: args.follow_fork,
+        record_pages: args.mmap,
         max_bytes: args.max_size,
     };
     let recorded = recording.run(console)?;
@@ -115,6 +119,8 @@ pub struct Recording {
     pub check_stacks: u32,
     /// Whether children are recorded, too.
     pub follow_forks: bool,
+    /// Whether mappings are recorded, too.
+    pub record_pages: bool,
     /// How much may be written.
     pub max_bytes: Option<u64>,
 }
@@ -141,6 +147,7 @@ impl Recording {
             arguments: self.arguments.clone(),
             check_interval: self.check_stacks,
             follow_forks: self.follow_forks,
+            record_pages: self.record_pages,
         };
         let launched = capture::launch(&options).map_err(with_hint)?;
         let names = TraceNames::new(self.output, &self.program);

@@ -9,6 +9,7 @@ use heapatlas_model::{AllocationProfile, Amount, StackFigures, ThreadFigures};
 use serde::Serialize;
 
 use super::json::{Rows, VERSION, write};
+use super::profile_mappings::MappingsObject;
 
 /// What `summary` shows of a profile.
 pub struct ProfileSummary<'a> {
@@ -22,6 +23,8 @@ pub struct ProfileSummary<'a> {
     pub has_threads: bool,
     /// Whether to show sizes and lifetimes.
     pub has_histograms: bool,
+    /// So many sites of mappings.
+    pub most_mapping_sites: usize,
 }
 
 /// `summary --json` of a profile.
@@ -39,6 +42,8 @@ pub fn summary(out: &mut dyn Write, summary: &ProfileSummary<'_>) -> io::Result<
         temporary: TemporaryObject,
         truncated_stacks: u64,
         sites: S,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        mappings: Option<MappingsObject>,
         #[serde(skip_serializing_if = "Option::is_none")]
         threads: Option<T>,
         #[serde(flatten)]
@@ -74,6 +79,7 @@ pub fn summary(out: &mut dyn Write, summary: &ProfileSummary<'_>) -> io::Result<
         },
         truncated_stacks: profile.truncated_stacks,
         sites: Rows(summary.sites.iter().map(|site| SiteObject::new(site))),
+        mappings: MappingsObject::new(summary.view, summary.most_mapping_sites),
         threads: summary.has_threads.then(|| threads().collect::<Vec<_>>()),
         histograms: summary.has_histograms.then(|| histograms_object(profile)),
         tree: summary.tree.map(|tree| {

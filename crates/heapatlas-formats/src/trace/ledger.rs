@@ -10,6 +10,7 @@ use heapatlas_model::{Amount, TimelinePoint};
 
 use super::clock::Clock;
 use super::live_blocks::{LiveBlock, LiveBlocks};
+use super::mappings::MappingBooks;
 use super::timeline::Timeline;
 
 /// The stack of blocks that are only followed, since they are not asked for.
@@ -39,6 +40,7 @@ pub(super) struct Ledger {
     pub unknown_frees: u64,
     /// Blocks that were live when another one was allocated at their address.
     pub missed_frees: u64,
+    pub mappings: MappingBooks,
 }
 
 /// What is live, and what was at the peak.
@@ -98,6 +100,7 @@ impl Ledger {
             lifetimes: [Amount::default(); 65],
             unknown_frees: 0,
             missed_frees: 0,
+            mappings: MappingBooks::default(),
         }
     }
 
@@ -215,6 +218,20 @@ impl Ledger {
         }
     }
 
+    pub fn map(&mut self, thread: u32, stack: u32, address: u64, bytes: u64, tick: u64) {
+        if tick < self.range.end {
+            let is_counted = self.threads[thread as usize].is_counted && tick >= self.range.start;
+            let stack = if is_counted { stack } else { NOT_COUNTED };
+            self.mappings.map(stack, address, bytes, tick);
+        }
+    }
+
+    pub fn unmap(&mut self, address: u64, bytes: u64, tick: u64) {
+        if tick < self.range.end {
+            self.mappings.unmap(address, bytes);
+        }
+    }
+
     /// Ends the books at a tick, or where the range ends, and returns that tick. A reallocation that has
     /// not ended has not freed anything.
     pub fn finish(&mut self, tick: u64) -> u64 {
@@ -233,15 +250,7 @@ impl Ledger {
 
     /// What a stack or thread held at the peak, and what it holds.
     pub fn peak_and_live(&self, balance: &Balance) -> (Amount, Amount) {
-        let was_touched = balance.epoch == self.epoch;
-        (
-            if was_touched {
-                balance.peak
-            } else {
-                balance.live
-            },
-            balance.live,
-        )
+        balance.peak_and_live(self.epoch)
     }
 
     /// Enters a block as live.
@@ -318,8 +327,14 @@ impl Ledger {
 }
 
 impl Balance {
+    /// What was there at the peak with this epoch, and what is there.
+    pub fn peak_and_live(&self, epoch: u64) -> (Amount, Amount) {
+        let was_touched = self.epoch == epoch;
+        (if was_touched { self.peak } else { self.live }, self.live)
+    }
+
     #[inline]
-    fn touch(&mut self, epoch: u64, change: impl FnOnce(&mut Amount)) {
+    pub fn touch(&mut self, epoch: u64, change: impl FnOnce(&mut Amount)) {
         if self.epoch != epoch {
             self.peak = self.live;
             self.epoch = epoch;
@@ -330,7 +345,7 @@ impl Balance {
 
 /// Sums wrap: no process has 2^64 bytes, and a file that says so shall not end ours.
 #[inline]
-fn add(amount: &mut Amount, bytes: u64) {
+pub(super) fn add(amount: &mut Amount, bytes: u64) {
     amount.bytes = amount.bytes.wrapping_add(bytes);
     amount.blocks += 1;
 }

@@ -24,6 +24,7 @@ mod error;
 mod facts;
 mod ledger;
 mod live_blocks;
+mod mappings;
 mod profile;
 mod read;
 mod replay;

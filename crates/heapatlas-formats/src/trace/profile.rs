@@ -53,6 +53,7 @@ pub(super) fn profile(
         locations: code.locations,
         stacks: code.stacks,
         figures,
+        mappings: ledger.mappings.figures(|tick| ledger.clock().ns_at(tick)),
         threads: thread_figures(&ledger, &streams, facts),
         sizes: rows(&ledger.sizes),
         lifetimes: rows(&ledger.lifetimes),

@@ -89,6 +89,15 @@ enum Action {
         address: u64,
     },
     FailReallocation,
+    Map {
+        stack: u32,
+        size_bytes: u64,
+        address: u64,
+    },
+    Unmap {
+        size_bytes: u64,
+        address: u64,
+    },
 }
 
 impl Replay {
@@ -293,6 +302,15 @@ impl Stream {
                 ledger.end_reallocation(thread, self.stack(stack)?.0, size_bytes, address, tick);
             }
             Some(Action::FailReallocation) => ledger.fail_reallocation(thread, tick),
+            Some(Action::Map {
+                stack,
+                size_bytes,
+                address,
+            }) => ledger.map(thread, self.stack(stack)?.0, address, size_bytes, tick),
+            Some(Action::Unmap {
+                size_bytes,
+                address,
+            }) => ledger.unmap(address, size_bytes, tick),
             None => {}
         }
         Ok(())
@@ -393,6 +411,30 @@ impl Step {
                     tick,
                     action: Action::FailReallocation,
                 });
+            }
+            Event::Mapping {
+                stack,
+                size_bytes,
+                address,
+                tick,
+            } => {
+                let action = Action::Map {
+                    stack,
+                    size_bytes,
+                    address,
+                };
+                return Some(Self::Act { tick, action });
+            }
+            Event::Unmapping {
+                size_bytes,
+                address,
+                tick,
+            } => {
+                let action = Action::Unmap {
+                    size_bytes,
+                    address,
+                };
+                return Some(Self::Act { tick, action });
             }
             _ => return None,
         };

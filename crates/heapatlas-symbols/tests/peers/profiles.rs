@@ -29,6 +29,7 @@ pub fn profile(modules: Vec<Module>, locations: &[(u64, Option<u32>)]) -> Alloca
         locations: locations.iter().map(location).collect(),
         stacks: StackTable::new(),
         figures: Vec::new(),
+        mappings: None,
         threads: Vec::new(),
         timeline: Vec::new(),
         sizes: Vec::new(),
