@@ -18,7 +18,7 @@ macro_rules! export {
         #[doc = concat!("Interposes `", stringify!($name), "`.")]
         #[unsafe(no_mangle)]
         #[unsafe(naked)]
-        unsafe extern "C" fn $name() {
+        pub unsafe extern "C" fn $name() {
             naked_asm!(
                 "cmp byte ptr [rip + {mode}], 0",
                 "jne 2f",
@@ -49,7 +49,7 @@ export! {
 /// Interposes `free`. A block of the arena may come back at any time, so that is asked first.
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
-unsafe extern "C" fn free() {
+pub unsafe extern "C" fn free() {
     naked_asm!(
         "cmp byte ptr [rip + {mode}], 0",
         "jne {record}",

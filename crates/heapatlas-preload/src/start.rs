@@ -9,8 +9,8 @@ use heapatlas_record::fork::InChild;
 use heapatlas_record::recorder::Recorder;
 use heapatlas_record::thread;
 
-use crate::next;
 use crate::pages::PAGES;
+use crate::{next, operators};
 
 /// The recorder of this process image.
 pub static RECORDER: Recorder = Recorder::new();
@@ -83,6 +83,7 @@ fn start() -> State {
         return State::Starting;
     }
     next::find_all();
+    operators::find_all();
     // From here on calls are forwarded, those of the recorder's own start included.
     MODE.store(FORWARD, Release);
     let mode = region_path().map_or(FORWARD, |path| match RECORDER.start(path, thread::ends) {

@@ -139,6 +139,17 @@ impl Guard<'_> {
         });
     }
 
+    /// Where the stream is; never 0.
+    pub fn position(&self) -> u64 {
+        self.0.buffer.position()
+    }
+
+    /// Whether the last event about a block is about this one, and was written after the stream was at `position`.
+    pub fn has_recorded(&self, address: u64, position: u64) -> bool {
+        let buffer = &self.0.buffer;
+        buffer.position() != position && buffer.last_address() == address
+    }
+
     /// Records pages that were just mapped.
     pub fn mapped(&mut self, entry: Entry, address: u64, size_bytes: u64) {
         let stack = self.capture(entry);
