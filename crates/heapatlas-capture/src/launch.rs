@@ -129,6 +129,9 @@ pub fn launch(options: &Options) -> Result<Launched, LaunchError> {
         source,
     })?;
     CHILD.store(child.id().cast_signed(), Release);
+    if options.follow_forks {
+        allow_many_files();
+    }
     Ok(Launched {
         child,
         gatherer: Gatherer::new(&region),
@@ -138,6 +141,22 @@ pub fn launch(options: &Options) -> Result<Launched, LaunchError> {
         start_tick,
         ticks_per_second,
     })
+}
+
+/// Each process takes two descriptors: its trace, and one to see its end. The program, which runs already, keeps its
+/// own limit.
+fn allow_many_files() {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: reads and writes a limit of ours. If that fails there are as many as there were.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        }
+    }
 }
 
 /// Other processes that inherit the environment stay idle.

@@ -295,6 +295,7 @@ mod tests {
             tree: has_everything.then_some(&tree),
             has_threads: has_everything,
             has_histograms: has_everything,
+            most_mapping_sites: 10,
         };
         summary(&mut out, &shown).expect("memory takes everything");
         String::from_utf8(out).expect("JSON is text")
