@@ -189,6 +189,7 @@ unsafe extern "C" fn allocate_aligned() {
 /// Looks the next definitions up.
 pub fn find_all() {
     unwind::prepare();
+    let mut missing = [ptr::null_mut::<libc::Elf64_Sym>(); COUNT];
     for (index, name) in NAMES.iter().enumerate() {
         let (entry, records) = (&ENTRIES[index], &RECORDS[index]);
         // SAFETY: the name ends with a zero.
@@ -198,9 +199,10 @@ pub fn find_all() {
             let is_plain = unwind::object_of(found as u64).is_none_or(is_standard_library);
             records.store(if is_plain { JUMP } else { FIND_OUT }, Release);
         } else {
-            hide(index);
+            missing[index] = own_symbol(index);
         }
     }
+    hide(&missing);
 }
 
 /// libstdc++ or libc++, in whatever version.
@@ -281,12 +283,11 @@ unsafe extern "C" fn resolve(index: usize) -> *const c_void {
     }
 }
 
-/// Takes an operator of ours out of the table that the dynamic linker searches: a symbol without a value is none. (What
-/// was bound before is bound, but there was nothing that needs it.)
-fn hide(index: usize) {
+/// The entry of an operator of ours in the table that the dynamic linker searches; null if it cannot be found.
+fn own_symbol(index: usize) -> *mut libc::Elf64_Sym {
     let mut symbol = ptr::null_mut::<libc::Elf64_Sym>();
     let mut info = MaybeUninit::<libc::Dl_info>::uninit();
-    // SAFETY: the linker's own table entry of a function of this object, written to both.
+    // SAFETY: the address of a function of this object; the linker writes to both.
     let found = unsafe {
         dladdr1(
             OWN[index].0,
@@ -295,22 +296,34 @@ fn hide(index: usize) {
             RTLD_DL_SYMENT,
         )
     };
-    if found == 0 || symbol.is_null() {
-        return;
+    if found == 0 {
+        return ptr::null_mut();
     }
-    let Some(protection) = own_protection(symbol.addr()) else {
+    symbol
+}
+
+/// Has the dynamic linker find some symbols of ours no more: one without a value is none. (What was bound before is
+/// bound, but there was nothing that needs it.)
+fn hide(symbols: &[*mut libc::Elf64_Sym]) {
+    let present = || symbols.iter().copied().filter(|symbol| !symbol.is_null());
+    let (Some(first), Some(last)) = (present().min(), present().max()) else {
         return;
     };
-    // SAFETY: the pages are this object's, private, and made read-only again. Whoever searches the table meanwhile sees
-    // the symbol with its value or without.
+    let Some(protection) = own_protection(first.addr()) else {
+        return;
+    };
+    let start = first.addr() & !(PAGE_BYTES - 1);
+    let bytes = last.addr() + size_of::<libc::Elf64_Sym>() - start;
+    let pages = first.with_addr(start).cast();
+    // SAFETY: the table's pages are this object's, private, and made read-only again. Whoever searches it meanwhile
+    // sees a symbol with its value or without.
     unsafe {
-        let end = symbol.addr() + size_of::<libc::Elf64_Sym>();
-        let start = symbol.addr() & !(PAGE_BYTES - 1);
-        let pages = symbol.with_addr(start).cast();
-        if os::protect_pages(pages, end - start, protection | libc::PROT_WRITE) {
-            (*symbol).st_value = 0;
-            (*symbol).st_shndx = 0;
-            os::protect_pages(pages, end - start, protection);
+        if os::protect_pages(pages, bytes, protection | libc::PROT_WRITE) {
+            for symbol in present() {
+                (*symbol).st_value = 0;
+                (*symbol).st_shndx = 0;
+            }
+            os::protect_pages(pages, bytes, protection);
         }
     }
 }
