@@ -3,7 +3,7 @@
 //! [`Writer`] is what the launcher of a measured program feeds. [`read()`] takes a file from front to back:
 //! `blocks` (found and unpacked), `facts` (threads, end), `replay` (all threads' events in order of time),
 //! `code` (stacks, locations, modules), `ledger` (every sum, the peak among them) over `live_blocks`,
-//! `timeline`; at last `profile`. [`code_maps`] hands out what a JIT compiler told.
+//! `mappings`, `timeline`; at last `profile`. [`code_maps`] hands out what a JIT compiler told.
 //!
 //! # What is counted
 //!
@@ -14,6 +14,7 @@
 //! - The peak is the moment when the most bytes were live: among equals the latest.
 //! - Between begin and end of a reallocation the old block is not live. If it fails, or never ends, the
 //!   block is live as before.
+//! - Mappings are in figures of their own: whole pages, of which allocators take their blocks.
 //! - Frees of blocks whose allocation was not recorded are not counted; a warning says how many.
 
 mod blocks;
