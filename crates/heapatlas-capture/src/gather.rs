@@ -524,7 +524,9 @@ impl Gatherer {
         let Some(image) = self.images.remove(&number) else {
             return Ok(());
         };
-        let is_main = image.facts.image.pid == main.pid && image.process.is_some();
+        // Where the system tells of no namespaces there is only ours.
+        let is_ours = image.process.is_some() || image.facts.namespace.is_empty();
+        let is_main = is_ours && image.facts.image.pid == main.pid;
         let has_status = is_main && image.gone != Some(Gone::Replaced);
         let end = ImageEnd {
             tick: now.tick,

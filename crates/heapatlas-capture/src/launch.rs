@@ -34,6 +34,8 @@ pub struct Options {
     pub check_interval: u32,
     /// Whether forked children and the programs that they start are recorded, too.
     pub follow_forks: bool,
+    /// Whether the program's own mappings are recorded, too.
+    pub record_pages: bool,
     /// The recording that begins with the program; `None` for an idle recorder, which waits to be asked.
     pub first: Option<Wanted>,
     /// What a recording is that `SIGUSR1` turns on.
@@ -96,6 +98,10 @@ pub fn launch(options: &Options) -> Result<Launched, LaunchError> {
         .header()
         .follow_forks
         .store(options.follow_forks.into(), Relaxed);
+    region
+        .header()
+        .record_pages
+        .store(options.record_pages.into(), Relaxed);
     handle_signals();
     let mut command = Command::new(&options.program);
     command
@@ -134,12 +140,31 @@ pub fn launch(options: &Options) -> Result<Launched, LaunchError> {
     // Not before the program is started, which must find the signal as it was.
     handle(libc::SIGUSR1, toggle);
     let control = socket.and_then(|socket| socket.serve(child.id(), &region).ok());
+    if options.follow_forks {
+        allow_many_files();
+    }
     Ok(Launched {
         child,
         region,
         recorder,
         control,
     })
+}
+
+/// Each process takes two descriptors: its trace, and one to see its end. The program, which runs already, keeps its
+/// own limit.
+fn allow_many_files() {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: reads and writes a limit of ours. If that fails there are as many as there were.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        }
+    }
 }
 
 impl Launched {

@@ -6,7 +6,27 @@ use std::collections::BTreeSet;
 use crate::recorder_file::BYTES;
 
 /// What programs call in place of the C library's own.
-const EXPORTS: [&str; 12] = [
+const EXPORTS: [&str; 36] = [
+    "_ZdaPv",
+    "_ZdaPvRKSt9nothrow_t",
+    "_ZdaPvSt11align_val_t",
+    "_ZdaPvSt11align_val_tRKSt9nothrow_t",
+    "_ZdaPvm",
+    "_ZdaPvmSt11align_val_t",
+    "_ZdlPv",
+    "_ZdlPvRKSt9nothrow_t",
+    "_ZdlPvSt11align_val_t",
+    "_ZdlPvSt11align_val_tRKSt9nothrow_t",
+    "_ZdlPvm",
+    "_ZdlPvmSt11align_val_t",
+    "_Znam",
+    "_ZnamRKSt9nothrow_t",
+    "_ZnamSt11align_val_t",
+    "_ZnamSt11align_val_tRKSt9nothrow_t",
+    "_Znwm",
+    "_ZnwmRKSt9nothrow_t",
+    "_ZnwmSt11align_val_t",
+    "_ZnwmSt11align_val_tRKSt9nothrow_t",
     "aligned_alloc",
     "calloc",
     "cfree",
@@ -14,6 +34,10 @@ const EXPORTS: [&str; 12] = [
     "free",
     "malloc",
     "memalign",
+    "mmap",
+    "mmap64",
+    "mremap",
+    "munmap",
     "posix_memalign",
     "pvalloc",
     "realloc",
@@ -23,12 +47,13 @@ const EXPORTS: [&str; 12] = [
 
 /// What it takes from the C library: none of these allocates, and none is a cancellation point but
 /// those of the start, before `main`.
-const IMPORTS: [&str; 24] = [
+const IMPORTS: [&str; 23] = [
     "__errno_location",
     "__register_atfork",
     "abort",
     "close",
     "dl_iterate_phdr",
+    "dladdr1",
     "dlsym",
     "environ",
     "getpid",
@@ -39,8 +64,6 @@ const IMPORTS: [&str; 24] = [
     "memcpy",
     "memmove",
     "memset",
-    "mmap",
-    "munmap",
     "open",
     "prctl",
     "pthread_key_create",

@@ -70,6 +70,22 @@ pub struct StackFigures {
     pub lifetime_ns: u64,
 }
 
+/// What the process mapped itself: whole pages, which may or may not be in memory. Apart from blocks, since
+/// allocators take their blocks from such pages.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Mappings {
+    /// All mappings ever made.
+    pub total: Amount,
+    /// The most that was mapped at one time (on equal peaks the last one).
+    pub peak: Amount,
+    /// When that was, in nanoseconds since the start.
+    pub peak_time_ns: u64,
+    /// What was mapped at the end.
+    pub live_at_end: Amount,
+    /// For each stack that mapped anything what it came to, in order of stacks.
+    pub stacks: Vec<(StackId, StackFigures)>,
+}
+
 /// What one thread did.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ThreadFigures {
@@ -196,6 +212,8 @@ pub struct AllocationProfile {
     pub stacks: StackTable,
     /// For each stack what was allocated with it.
     pub figures: Vec<StackFigures>,
+    /// What the process mapped itself; `None` where that was not recorded or nothing was.
+    pub mappings: Option<Mappings>,
     /// The threads.
     pub threads: Vec<ThreadFigures>,
     /// Live bytes over time, in order of time.
@@ -234,6 +252,7 @@ impl AllocationProfile {
             locations: Vec::new(),
             stacks: StackTable::new(),
             figures: vec![StackFigures::default(); 2],
+            mappings: None,
             threads: Vec::new(),
             timeline: Vec::new(),
             marks: Vec::new(),

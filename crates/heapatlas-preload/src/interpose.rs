@@ -26,7 +26,7 @@ macro_rules! export {
         #[doc = concat!("Interposes `", stringify!($name), "`.")]
         #[unsafe(no_mangle)]
         #[unsafe(naked)]
-        unsafe extern "C" fn $name() {
+        pub unsafe extern "C" fn $name() {
             naked_asm!(
                 "cmp byte ptr [rip + {recorder}], 0",
                 "jne 2f",
@@ -60,7 +60,7 @@ export! {
 /// find it smaller than it is and draw again, since a subtraction after that would go below 0, which is very far.
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
-unsafe extern "C" fn malloc() {
+pub unsafe extern "C" fn malloc() {
     naked_asm!(
         "cmp byte ptr [rip + {recorder}], 0",
         "jne 2f",
@@ -88,7 +88,7 @@ unsafe extern "C" fn malloc() {
 /// Interposes `free`. While allocations are sampled, the filter tells most blocks that are not of these.
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
-unsafe extern "C" fn free() {
+pub unsafe extern "C" fn free() {
     naked_asm!(
         "cmp byte ptr [rip + {recorder}], 0",
         "jne 2f",
@@ -137,9 +137,9 @@ unsafe extern "C" fn reallocarray() {
 
 /// Where the caller was, and how many bytes it asked for.
 #[derive(Clone, Copy)]
-struct Request {
-    entry: Entry,
-    bytes: usize,
+pub struct Request {
+    pub entry: Entry,
+    pub bytes: usize,
 }
 
 /// What is done for an allocation: the block is made by `make`, and recorded if it is to be.
@@ -174,7 +174,7 @@ fn recorded(request: Request, interval: u64, block: *mut c_void) -> *mut c_void 
 
 /// Whether so many bytes are sampled, and with which mean distance.
 #[inline(always)]
-fn is_due(bytes: usize, mode: u8) -> Option<u64> {
+pub fn is_due(bytes: usize, mode: u8) -> Option<u64> {
     // SAFETY: this thread's static block; nothing else refers to it now.
     let draw = unsafe { &mut *tls::draw() };
     draw.is_due(bytes, mode, || {
@@ -185,7 +185,7 @@ fn is_due(bytes: usize, mode: u8) -> Option<u64> {
 /// Records a block that was sampled.
 #[cold]
 #[inline(never)]
-fn sampled(request: Request, interval: u64, block: *mut c_void) -> *mut c_void {
+pub fn sampled(request: Request, interval: u64, block: *mut c_void) -> *mut c_void {
     if block.is_null() || !may_sample() {
         return block;
     }
@@ -204,7 +204,7 @@ fn sampled(request: Request, interval: u64, block: *mut c_void) -> *mut c_void {
 
 /// Counts a block and hands it on.
 #[inline(always)]
-fn counted(bytes: usize, block: *mut c_void) -> *mut c_void {
+pub fn counted(bytes: usize, block: *mut c_void) -> *mut c_void {
     if !block.is_null() {
         count_allocation(&RECORDER, bytes, usable_bytes(block));
     }
@@ -213,7 +213,7 @@ fn counted(bytes: usize, block: *mut c_void) -> *mut c_void {
 
 /// What a block takes; 0 where the allocator does not tell.
 #[inline(always)]
-fn usable_bytes(block: *mut c_void) -> usize {
+pub fn usable_bytes(block: *mut c_void) -> usize {
     if !next::malloc_usable_size::ENTRY.is_there() {
         return 0;
     }
@@ -273,7 +273,7 @@ fn freeing(block: *mut c_void) {
 
 /// Records the end of a block if it was sampled.
 #[inline]
-fn freeing_sample(block: *mut c_void) {
+pub fn freeing_sample(block: *mut c_void) {
     if SAMPLES.take(block as u64)
         && may_sample()
         && let Some(mut thread) = enter(&RECORDER)

@@ -3,7 +3,8 @@
 //!
 //! **The caller provides** nothing: `heapatlas-capture` builds this crate as a `cdylib` with
 //! `--cfg heapatlas_preload`, and the dynamic linker loads the object in front of all others.
-//! **This crate provides** the exported functions (`interpose`), their next definitions (`next`)
+//! **This crate provides** the exported functions (`interpose`; `pages` for `mmap`, `operators` for
+//! C++), their next definitions (`next`)
 //! and the start (`start`). Whatever decides anything is in `heapatlas-record`.
 //! **Not for** linking into a program: without the cfg it is empty, since an exported `malloc` would
 //! take over every program that merely depends on it.
@@ -14,6 +15,10 @@
 mod interpose;
 #[cfg(heapatlas_preload)]
 mod next;
+#[cfg(heapatlas_preload)]
+mod operators;
+#[cfg(heapatlas_preload)]
+mod pages;
 #[cfg(heapatlas_preload)]
 mod start;
 

@@ -15,10 +15,17 @@ impl Next {
         Self(AtomicPtr::new(core::ptr::null_mut()))
     }
 
+    /// One that is called before the names are looked up.
+    const fn with_default(function: *const c_void) -> Self {
+        Self(AtomicPtr::new(function.cast_mut()))
+    }
+
     fn find(&self, name: &CStr) {
         // SAFETY: the name ends with a zero.
         let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
-        self.0.store(found, Relaxed);
+        if !found.is_null() {
+            self.0.store(found, Relaxed);
+        }
     }
 
     /// Puts another function in its place.
@@ -40,14 +47,23 @@ impl Next {
 }
 
 macro_rules! next {
-    ($($name:ident: $symbol:literal fn($($argument:ident: $type:ty),*) $(-> $result:ty)?;)*) => {
+    (@first) => {
+        Next::new()
+    };
+    (@first $default:path) => {
+        Next::with_default($default as *const c_void)
+    };
+    ($(
+        $name:ident: $symbol:literal fn($($argument:ident: $type:ty),*) $(-> $result:ty)?
+        $(, at first $default:path)?;
+    )*) => {
         $(
             #[doc = concat!("The next `", stringify!($name), "`.")]
             pub mod $name {
                 use super::*;
 
                 /// Where it is; the forwarding code jumps there.
-                pub static ENTRY: Next = Next::new();
+                pub static ENTRY: Next = next!(@first $($default)?);
 
                 /// Calls it.
                 ///
@@ -82,4 +98,58 @@ next! {
     pvalloc: c"pvalloc" fn(size: usize) -> *mut c_void;
     malloc_usable_size: c"malloc_usable_size" fn(block: *mut c_void) -> usize;
     dlclose: c"dlclose" fn(handle: *mut c_void) -> c_int;
+    mmap: c"mmap" fn(
+        address: *mut c_void,
+        bytes: usize,
+        protection: c_int,
+        flags: c_int,
+        file: c_int,
+        offset: i64
+    ) -> *mut c_void, at first map_early;
+    munmap: c"munmap" fn(address: *mut c_void, bytes: usize) -> c_int, at first unmap_early;
+    mremap: c"mremap" fn(
+        old: *mut c_void,
+        old_bytes: usize,
+        bytes: usize,
+        flags: c_int,
+        address: *mut c_void
+    ) -> *mut c_void, at first remap_early;
+}
+
+unsafe extern "C" fn map_early(
+    address: *mut c_void,
+    bytes: usize,
+    protection: c_int,
+    flags: c_int,
+    file: c_int,
+    offset: i64,
+) -> *mut c_void {
+    // SAFETY: the caller's arguments; the C library's function does the same.
+    unsafe {
+        libc::syscall(
+            libc::SYS_mmap,
+            address,
+            bytes,
+            protection,
+            flags,
+            file,
+            offset,
+        ) as _
+    }
+}
+
+unsafe extern "C" fn unmap_early(address: *mut c_void, bytes: usize) -> c_int {
+    // SAFETY: as above.
+    unsafe { libc::syscall(libc::SYS_munmap, address, bytes) as c_int }
+}
+
+unsafe extern "C" fn remap_early(
+    old: *mut c_void,
+    old_bytes: usize,
+    bytes: usize,
+    flags: c_int,
+    address: *mut c_void,
+) -> *mut c_void {
+    // SAFETY: as above.
+    unsafe { libc::syscall(libc::SYS_mremap, old, old_bytes, bytes, flags, address) as _ }
 }

@@ -10,7 +10,8 @@ use heapatlas_record::recorder::Recorder;
 use heapatlas_trace::shared::{MODE_COUNTING, MODE_EXACT, MODE_IDLE, MODE_SAMPLED};
 
 use crate::interpose::expect_arena_blocks;
-use crate::next;
+use crate::pages::PAGES;
+use crate::{next, operators};
 
 /// The recorder of this process image. Its first byte is the mode: each exported function reads it first.
 pub static RECORDER: Recorder = Recorder::new(UNSTARTED);
@@ -92,6 +93,7 @@ fn start() -> State {
         return State::Starting;
     }
     next::find_all();
+    operators::find_all();
     if ARENA_USED.load(Relaxed) > 0 {
         expect_arena_blocks();
     }
@@ -99,6 +101,7 @@ fn start() -> State {
     mode.store(MODE_IDLE, Release);
     if let Some(path) = region_path() {
         RECORDER.start(path);
+        PAGES.store(RECORDER.records_pages().into(), Release);
         // SAFETY: the function lives as long as the process. Where there is no memory for it, what it
         // does is done at the child's first event.
         unsafe { libc::pthread_atfork(None, None, Some(forked)) };

@@ -58,6 +58,16 @@ impl Buffer {
         true
     }
 
+    /// Another one after each event; never 0.
+    pub fn position(&self) -> u64 {
+        (self.sequence + 1) << 32 | self.filled as u64
+    }
+
+    /// The block of the last event about one, if its address is a multiple of 8.
+    pub fn last_address(&self) -> u64 {
+        self.encoder.last_address()
+    }
+
     /// Makes what was written visible to the launcher.
     #[inline(always)]
     pub fn commit(&self) {

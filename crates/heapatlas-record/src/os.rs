@@ -139,6 +139,17 @@ pub unsafe fn cover_pages(start: NonNull<u8>, bytes: usize) -> bool {
     !is_error(unsafe { system_call(libc::SYS_mmap, arguments) })
 }
 
+/// Changes what may be done with whole pages. `false` if the kernel refuses.
+///
+/// # Safety
+///
+/// The pages are mapped, and whoever uses them meanwhile is allowed to.
+pub unsafe fn protect_pages(start: *mut u8, bytes: usize, protection: i32) -> bool {
+    let arguments = [start.addr(), bytes, protection as usize, 0, 0, 0];
+    // SAFETY: the caller's promise.
+    !is_error(unsafe { system_call(libc::SYS_mprotect, arguments) })
+}
+
 /// Reads as much of the file at `path` as there is room for. None if it cannot be opened.
 ///
 /// By the bare system calls: a thread may be cancelled in the library's functions.

@@ -179,6 +179,12 @@ impl Recorder {
         self.region.store(region.base().as_ptr(), Release);
     }
 
+    /// Whether mappings are recorded, too.
+    pub fn records_pages(&self) -> bool {
+        self.region()
+            .is_some_and(|region| region.header().record_pages.load(Relaxed) == 1)
+    }
+
     /// The number of this process image.
     pub fn process(&self) -> u32 {
         self.process.load(Relaxed)

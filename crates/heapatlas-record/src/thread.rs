@@ -212,6 +212,30 @@ impl Guard<'_> {
         self.write(|encoder, out| encoder.sample_interval(out, interval, tick));
     }
 
+    /// Where the stream is; never 0.
+    pub fn position(&self) -> u64 {
+        self.0.buffer.position()
+    }
+
+    /// Whether the last event about a block is about this one, and was written after the stream was at `position`.
+    pub fn has_recorded(&self, address: u64, position: u64) -> bool {
+        let buffer = &self.0.buffer;
+        buffer.position() != position && buffer.last_address() == address
+    }
+
+    /// Records pages that were just mapped.
+    pub fn mapped(&mut self, entry: Entry, address: u64, size_bytes: u64) {
+        let stack = self.capture(entry);
+        let tick = self.0.clock.exact_tick();
+        self.write(|encoder, out| encoder.mapping(out, stack, size_bytes, address, tick));
+    }
+
+    /// Records that pages are about to be unmapped.
+    pub fn unmapping(&mut self, address: u64, size_bytes: u64) {
+        let tick = self.0.clock.exact_tick();
+        self.write(|encoder, out| encoder.unmapping(out, size_bytes, address, tick));
+    }
+
     #[inline(always)]
     fn write(&mut self, encode: impl FnOnce(&mut Encoder, &mut [u8; MAX_EVENT_BYTES]) -> usize) {
         if self.0.buffer.write(encode) {

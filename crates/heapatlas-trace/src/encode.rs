@@ -34,6 +34,11 @@ impl Encoder {
         }
     }
 
+    /// The address that the last event was about, among those that are multiples of 8; 0 if there was none.
+    pub const fn last_address(&self) -> u64 {
+        self.address
+    }
+
     /// Sets the differences anew: what follows belongs to a segment with this base tick.
     #[inline]
     pub fn start(&mut self, base_tick: u64) {

@@ -145,6 +145,8 @@ pub struct Header {
     pub counted_live: AtomicI64,
     /// The most that `counted_live` was.
     pub counted_peak: AtomicI64,
+    /// 1 if the program's own mappings are recorded, too.
+    pub record_pages: AtomicU32,
 }
 
 /// The first bytes of a chunk.

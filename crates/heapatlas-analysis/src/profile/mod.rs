@@ -22,7 +22,7 @@ pub use callers::{CallersAndCallees, Neighbor, StackThrough, callers_and_callees
 pub use distributions::{PowerRow, distribution, threads_by};
 pub use metric::Metric;
 pub use origin::{Origin, origin};
-pub use sites::{Site, sites};
+pub use sites::{Site, mapping_sites, sites};
 pub use subject::{Place, Subject, similar_places};
 pub use timeline::live_over_time;
 pub use trees::{CallLabel, CallNode, CallTree, bottom_up, by_function, top_down};

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use hashbrown::HashMap;
-use heapatlas_model::StackFigures;
+use heapatlas_model::{StackFigures, StackId};
 use rustc_hash::FxBuildHasher;
 
 use super::Metric;
@@ -20,8 +20,26 @@ pub struct Site {
 
 /// All sites, largest first; equal ones by name. Each allocation is in exactly one of them.
 pub fn sites(view: &ProfileView<'_>, metric: Metric) -> Vec<Site> {
+    sites_of(view, view.allocating_stacks(), metric)
+}
+
+/// The sites of what the process mapped itself, most that is mapped at the end first.
+pub fn mapping_sites(view: &ProfileView<'_>) -> Vec<Site> {
+    let stacks = view.profile().mappings.iter().flat_map(|m| &m.stacks);
+    sites_of(
+        view,
+        stacks.map(|(stack, figures)| (*stack, figures)),
+        Metric::Live,
+    )
+}
+
+fn sites_of<'a>(
+    view: &ProfileView<'_>,
+    stacks: impl Iterator<Item = (StackId, &'a StackFigures)>,
+    metric: Metric,
+) -> Vec<Site> {
     let mut sums: HashMap<Option<FrameId>, StackFigures, FxBuildHasher> = HashMap::default();
-    for (stack, figures) in view.allocating_stacks() {
+    for (stack, figures) in stacks {
         let blamed = view.frames_of(stack).nth(view.frames_before_blame(stack));
         *sums.entry(blamed).or_default() += *figures;
     }

@@ -51,6 +51,7 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<Outcome> {
         }),
         by_signal: How::Exact,
         follow_forks: false,
+        record_pages: false,
         max_bytes: None,
     };
     let recorded = recording.run(console)?;

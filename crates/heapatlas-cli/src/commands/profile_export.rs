@@ -56,6 +56,7 @@ pub fn write(
                 tree: None,
                 has_threads: false,
                 has_histograms: false,
+                most_mapping_sites: usize::MAX,
             };
             profile_json::summary(out, &summary)
         }

@@ -194,6 +194,7 @@ impl<'a> Answer<'a> {
             tree: self.tree.as_ref(),
             has_threads: args.threads,
             has_histograms: args.histogram,
+            most_mapping_sites: limit,
         };
         profile_json::summary(out, &summary)
     }
@@ -212,6 +213,7 @@ impl<'a> Answer<'a> {
         for metric in [Metric::Live, Metric::Peak, Metric::Temporary] {
             text.sites(out, metric, &self.sites_by(metric), limit)?;
         }
+        text.mappings(out, limit)?;
         if let (Some(tree), Some(direction)) = (&self.tree, args.tree) {
             let heading = format!(
                 "{}, {}",

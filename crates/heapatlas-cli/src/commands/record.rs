@@ -60,12 +60,15 @@ pub struct Args {
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     duration: Option<u64>,
     /// Record a process that runs under heapatlas already, until it ends, Ctrl-C, or `--duration`
-    #[arg(long, value_name = "PID", conflicts_with_all = ["command", "idle", "check_stacks", "follow_fork", "max_size"])]
+    #[arg(long, value_name = "PID", conflicts_with_all = ["command", "idle", "check_stacks", "follow_fork", "max_size", "mmap"])]
     pid: Option<u32>,
     /// Record forked children and the programs that they start as well, each to a file of its own. When the
     /// program ends before them the recording goes on until they end, or until Ctrl-C
     #[arg(long)]
     follow_fork: bool,
+    /// Record mappings that the program makes itself (mmap, mremap, munmap), and show them apart from blocks
+    #[arg(long)]
+    mmap: bool,
     /// End the recording when about so much was written: 100MB, 2GiB. The program goes on
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     max_size: Option<u64>,
@@ -149,6 +152,13 @@ impl Args {
                     .hint(["leave `--output` out"]),
             );
         }
+        if self.mmap && how != How::Exact {
+            return Err(anyhow!(
+                "`--mmap` records each mapping, and `--mode {}` keeps no events",
+                how.name()
+            )
+            .hint(["use `--mode exact`"]));
+        }
         if self.idle && self.duration.is_some() {
             return Err(
                 anyhow!("`--idle` begins no recording that `--duration` could end")
@@ -183,6 +193,7 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<Outcome> {
         first: (!args.idle).then_some(Wanted { how, duration }),
         by_signal: how,
         follow_forks: args.follow_fork,
+        record_pages: args.mmap,
         max_bytes: args.max_size,
     };
     let recorded = recording.run(console)?;
@@ -239,6 +250,8 @@ pub struct Recording {
     pub by_signal: How,
     /// Whether children are recorded, too.
     pub follow_forks: bool,
+    /// Whether mappings are recorded, too.
+    pub record_pages: bool,
     /// How much may be written.
     pub max_bytes: Option<u64>,
 }
@@ -265,6 +278,7 @@ impl Recording {
             arguments: self.arguments.clone(),
             check_interval: self.check_stacks,
             follow_forks: self.follow_forks,
+            record_pages: self.record_pages,
             first: self.first,
             by_signal: Wanted {
                 how: self.by_signal,

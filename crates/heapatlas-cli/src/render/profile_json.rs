@@ -9,6 +9,7 @@ use heapatlas_model::{AllocationProfile, Amount, Mark, StackFigures, ThreadFigur
 use serde::Serialize;
 
 use super::json::{Rows, VERSION, write};
+use super::profile_mappings::MappingsObject;
 
 /// What `summary` shows of a profile.
 pub struct ProfileSummary<'a> {
@@ -22,6 +23,8 @@ pub struct ProfileSummary<'a> {
     pub has_threads: bool,
     /// Whether to show sizes and lifetimes.
     pub has_histograms: bool,
+    /// So many sites of mappings.
+    pub most_mapping_sites: usize,
 }
 
 /// `summary --json` of a profile.
@@ -42,6 +45,8 @@ pub fn summary(out: &mut dyn Write, summary: &ProfileSummary<'_>) -> io::Result<
         sample_interval_bytes: u64,
         sites: S,
         marks: M,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        mappings: Option<MappingsObject>,
         #[serde(skip_serializing_if = "Option::is_none")]
         threads: Option<T>,
         #[serde(flatten)]
@@ -80,6 +85,7 @@ pub fn summary(out: &mut dyn Write, summary: &ProfileSummary<'_>) -> io::Result<
         sample_interval_bytes: profile.sample_interval_bytes,
         sites: Rows(summary.sites.iter().map(|site| SiteObject::new(site))),
         marks: Rows(profile.marks.iter().map(MarkObject::new)),
+        mappings: MappingsObject::new(summary.view, summary.most_mapping_sites),
         threads: summary.has_threads.then(|| threads().collect::<Vec<_>>()),
         histograms: summary.has_histograms.then(|| histograms_object(profile)),
         tree: summary.tree.map(|tree| {
@@ -312,6 +318,7 @@ mod tests {
             tree: has_everything.then_some(&tree),
             has_threads: has_everything,
             has_histograms: has_everything,
+            most_mapping_sites: 10,
         };
         summary(&mut out, &shown).expect("memory takes everything");
         String::from_utf8(out).expect("JSON is text")

@@ -170,7 +170,7 @@ impl ProfileText<'_> {
         let mut table = Table::new(&["bytes", "blocks", "%", "site"]);
         for site in large.iter().take(limit) {
             let amount = metric.amount(&site.figures);
-            let name = site.frame.as_ref().map_or("(no stack)".to_owned(), place);
+            let name = site_place(site);
             table.row(amount_cells(metric, amount, whole, name));
         }
         if let Some(rest) = remark_on_rest(large.len(), large.len().min(limit), "site", "sites") {
@@ -301,6 +301,12 @@ impl ProfileText<'_> {
             bar.replace('█', "#")
         }
     }
+}
+
+/// The line of a site.
+pub fn site_place(site: &Site) -> String {
+    let frame = site.frame.as_ref();
+    frame.map_or("(no stack)".to_owned(), place)
 }
 
 pub(super) fn amount_cells(

@@ -13,6 +13,7 @@ use rustc_hash::FxHashSet;
 
 use super::clock::Clock;
 use super::live_blocks::{LiveBlock, LiveBlocks, RegionHint};
+use super::mappings::MappingBooks;
 use super::samples::Samples;
 use super::timeline::Timeline;
 
@@ -49,6 +50,7 @@ pub(super) struct Ledger {
     pub unknown_frees: u64,
     /// Blocks that were live when another one was allocated at their address.
     pub missed_frees: u64,
+    pub mappings: MappingBooks,
 }
 
 /// What is live, and what was at the peak.
@@ -120,6 +122,7 @@ impl Ledger {
             lifetimes: [Amount::default(); 65],
             unknown_frees: 0,
             missed_frees: 0,
+            mappings: MappingBooks::default(),
         }
     }
 
@@ -300,6 +303,20 @@ impl Ledger {
         }
     }
 
+    pub fn map(&mut self, thread: u32, stack: u32, address: u64, bytes: u64, tick: u64) {
+        if tick < self.range.end {
+            let is_counted = self.threads[thread as usize].is_counted && tick >= self.range.start;
+            let stack = if is_counted { stack } else { NOT_COUNTED };
+            self.mappings.map(stack, address, bytes, tick);
+        }
+    }
+
+    pub fn unmap(&mut self, address: u64, bytes: u64, tick: u64) {
+        if tick < self.range.end {
+            self.mappings.unmap(address, bytes);
+        }
+    }
+
     /// Ends the books at a tick, or where the range ends, and returns that tick. A reallocation that has
     /// not ended has not freed anything.
     pub fn finish(&mut self, tick: u64) -> u64 {
@@ -320,15 +337,7 @@ impl Ledger {
 
     /// What a stack or thread held at the peak, and what it holds.
     pub fn peak_and_live(&self, balance: &Balance) -> (Amount, Amount) {
-        let was_touched = balance.epoch == self.epoch;
-        (
-            if was_touched {
-                balance.peak
-            } else {
-                balance.live
-            },
-            balance.live,
-        )
+        balance.peak_and_live(self.epoch)
     }
 
     /// Enters a block as live.
@@ -416,8 +425,14 @@ impl LiveBlock {
 }
 
 impl Balance {
+    /// What was there at the peak with this epoch, and what is there.
+    pub fn peak_and_live(&self, epoch: u64) -> (Amount, Amount) {
+        let was_touched = self.epoch == epoch;
+        (if was_touched { self.peak } else { self.live }, self.live)
+    }
+
     #[inline]
-    fn touch(&mut self, epoch: u64, change: impl FnOnce(&mut Amount)) {
+    pub fn touch(&mut self, epoch: u64, change: impl FnOnce(&mut Amount)) {
         if self.epoch != epoch {
             self.peak = self.live;
             self.epoch = epoch;
@@ -428,7 +443,7 @@ impl Balance {
 
 /// Sums wrap: no process has 2^64 bytes, and a file that says so shall not end ours.
 #[inline]
-fn add(amount: &mut Amount, more: Amount) {
+pub(super) fn add(amount: &mut Amount, more: Amount) {
     amount.bytes = amount.bytes.wrapping_add(more.bytes);
     amount.blocks = amount.blocks.wrapping_add(more.blocks);
 }

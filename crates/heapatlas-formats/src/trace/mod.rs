@@ -3,7 +3,7 @@
 //! [`Writer`] is what the launcher of a measured program feeds. [`read()`] takes a file from front to back:
 //! `blocks` (found and unpacked), `facts` (threads, end), `replay` (all threads' events in order of time),
 //! `code` (stacks, locations, modules), `ledger` (every sum, the peak among them) over `live_blocks` and
-//! `samples`, `timeline`; at last `profile`. [`Aggregator`] is fed as a [`Writer`] is, and keeps the same books at once: its file
+//! `samples`, `mappings`, `timeline`; at last `profile`. [`Aggregator`] is fed as a [`Writer`] is, and keeps the same books at once: its file
 //! has `sums` in place of events. [`code_maps`] hands out what a JIT compiler told.
 //!
 //! # What is counted
@@ -17,6 +17,7 @@
 //!   block is live as before.
 //! - A block that was sampled counts for as many as it stands for (`samples`), in every figure; what is temporary is not
 //!   known then, and none is.
+//! - Mappings are in figures of their own: whole pages, of which allocators take their blocks.
 //! - Frees of blocks whose allocation was not recorded are not counted; a warning says how many.
 
 mod aggregate;
@@ -29,6 +30,7 @@ mod facts;
 mod ledger;
 mod line;
 mod live_blocks;
+mod mappings;
 mod pages;
 mod profile;
 mod read;

@@ -82,6 +82,7 @@ fn books(
         locations: code.locations.clone(),
         stacks: code.stacks.clone(),
         figures,
+        mappings: ledger.mappings.figures(|tick| ledger.clock().ns_at(tick)),
         threads: thread_figures(ledger, streams, facts),
         sizes: rows(&ledger.sizes),
         lifetimes: rows(&ledger.lifetimes),

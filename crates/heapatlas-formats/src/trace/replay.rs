@@ -133,6 +133,15 @@ enum Action {
     SetSampleInterval {
         interval_bytes: u64,
     },
+    Map {
+        stack: u32,
+        size_bytes: u64,
+        address: u64,
+    },
+    Unmap {
+        size_bytes: u64,
+        address: u64,
+    },
 }
 
 impl Replay {
@@ -475,6 +484,15 @@ impl Stream {
             Some(Action::SetSampleInterval { interval_bytes }) => {
                 ledger.set_sample_interval(thread, interval_bytes);
             }
+            Some(Action::Map {
+                stack,
+                size_bytes,
+                address,
+            }) => ledger.map(thread, self.stack(stack)?.0, address, size_bytes, tick),
+            Some(Action::Unmap {
+                size_bytes,
+                address,
+            }) => ledger.unmap(address, size_bytes, tick),
             None => {}
         }
         Ok(())
@@ -612,6 +630,30 @@ impl Step {
                 interval_bytes,
                 tick,
             } => (tick, Action::SetSampleInterval { interval_bytes }),
+            Event::Mapping {
+                stack,
+                size_bytes,
+                address,
+                tick,
+            } => (
+                tick,
+                Action::Map {
+                    stack,
+                    size_bytes,
+                    address,
+                },
+            ),
+            Event::Unmapping {
+                size_bytes,
+                address,
+                tick,
+            } => (
+                tick,
+                Action::Unmap {
+                    size_bytes,
+                    address,
+                },
+            ),
             _ => return None,
         };
         Some(Self::Act { tick, action })
@@ -627,7 +669,10 @@ impl Step {
                 Action::Free { address } | Action::BeginReallocation { address } => {
                     Some((address, true))
                 }
-                Action::FailReallocation | Action::SetSampleInterval { .. } => None,
+                Action::FailReallocation
+                | Action::SetSampleInterval { .. }
+                | Action::Map { .. }
+                | Action::Unmap { .. } => None,
             },
             Self::Node { .. } => None,
         }

@@ -41,7 +41,7 @@ use remembered::{Mark, Remembered, StackEnd, Word};
 use step::Step;
 use walk::{End, Walker};
 
-pub use modules::{is_loaded, prepare};
+pub use modules::{Object, is_loaded, object_of, prepare};
 pub use rules::{begin_in_child, forget_all};
 
 /// The deepest stack that is recorded to its end; of deeper ones the inner half at least.

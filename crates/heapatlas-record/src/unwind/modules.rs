@@ -1,6 +1,6 @@
 //! Which loaded object holds a code address, and where its unwind table is.
 
-use core::ffi::{c_int, c_void};
+use core::ffi::{CStr, c_char, c_int, c_void};
 use core::mem::{self, MaybeUninit};
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -43,13 +43,10 @@ pub fn prepare() {
 /// The module that holds `address`; None when it has no unwind table or is no module's.
 #[must_use]
 pub fn find(address: u64) -> Option<Module> {
-    let found = FIND_OBJECT.load(Ordering::Acquire);
-    if found.is_null() {
+    if FIND_OBJECT.load(Ordering::Acquire).is_null() {
         return find_by_headers(address);
     }
-    // SAFETY: the symbol of that name has this signature.
-    let find_object = unsafe { mem::transmute::<*mut c_void, FindObject>(found) };
-    let code = object_at(find_object, address)?;
+    let code = find_object(address)?;
     if code.eh_frame.is_null() {
         return None;
     }
@@ -60,7 +57,7 @@ pub fn find(address: u64) -> Option<Module> {
     // lies in another than the code.
     let object = match holds(&code) {
         true => code,
-        false => object_at(find_object, table).filter(holds)?,
+        false => find_object(table).filter(holds)?,
     };
     Some(Module {
         eh_frame_hdr: table,
@@ -68,12 +65,21 @@ pub fn find(address: u64) -> Option<Module> {
     })
 }
 
-fn object_at(find_object: FindObject, address: u64) -> Option<DlFindObject> {
+/// What `_dl_find_object` says, where there is one.
+fn find_object(address: u64) -> Option<DlFindObject> {
+    let found = FIND_OBJECT.load(Ordering::Acquire);
+    if found.is_null() {
+        return None;
+    }
+    // SAFETY: the symbol of that name has this signature.
+    let find_object = unsafe { mem::transmute::<*mut c_void, FindObject>(found) };
     let mut object = MaybeUninit::<DlFindObject>::uninit();
     // SAFETY: it writes the structure when it returns 0.
     unsafe {
-        (find_object(address as *const c_void, object.as_mut_ptr()) == 0)
-            .then(|| object.assume_init())
+        if find_object(address as *const c_void, object.as_mut_ptr()) != 0 {
+            return None;
+        }
+        Some(object.assume_init())
     }
 }
 
@@ -81,6 +87,40 @@ fn object_at(find_object: FindObject, address: u64) -> Option<DlFindObject> {
 #[must_use]
 pub fn is_loaded(address: u64) -> bool {
     find(address).is_some()
+}
+
+/// A loaded object, as the dynamic linker knows it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Object(*const LinkMap);
+
+/// The public beginning of the linker's record.
+#[repr(C)]
+struct LinkMap {
+    bias: u64,
+    path: *const c_char,
+}
+
+impl Object {
+    /// Its path; empty for the program itself. To be used while the object is loaded.
+    #[must_use]
+    pub fn path(&self) -> &CStr {
+        // SAFETY: the linker's record of a loaded object, whose path is a text that ends with a zero.
+        unsafe {
+            let path = (*self.0).path;
+            if path.is_null() {
+                c""
+            } else {
+                CStr::from_ptr(path)
+            }
+        }
+    }
+}
+
+/// The object that holds `address`; None where there is none, or where the C library cannot tell without a lock.
+#[must_use]
+pub fn object_of(address: u64) -> Option<Object> {
+    let link_map = find_object(address)?.link_map.cast::<LinkMap>();
+    (!link_map.is_null()).then_some(Object(link_map))
 }
 
 struct Search {
