@@ -158,6 +158,24 @@ fn every_function_of_the_family() {
     );
 }
 
+/// valgrind ends at `pvalloc`, so by construction: one block of the size that was asked for.
+#[test]
+fn whole_pages() {
+    if !has_peers(&["gcc"]) {
+        return;
+    }
+    let workshop = Workshop::new();
+    let program = workshop.compile(C, "family.c");
+    let without = recorded_totals(&workshop.record(&[program.as_ref()]));
+    let with = recorded_totals(&workshop.record(&[program.as_ref(), "pvalloc".as_ref()]));
+    let expected = Totals {
+        allocations: without.allocations + 1,
+        frees: without.frees + 1,
+        bytes: without.bytes + 5000,
+    };
+    assert_eq!(with, expected);
+}
+
 #[test]
 fn threads() {
     if !has_peers(&["gcc", "valgrind"]) {

@@ -46,7 +46,7 @@ impl Kill {
         let mut allocations = Vec::new();
         // In no visible order (Knuth's multiplicative hash), from at once to a second.
         for moment in 1..=MOMENTS {
-            let milliseconds = (moment * 2_654_435_761 >> 8) % 1000;
+            let milliseconds = ((moment * 2_654_435_761) >> 8) % 1000;
             let found = self
                 .once(heapatlas, Duration::from_millis(milliseconds))
                 .with_context(|| format!("killed after {milliseconds} ms"))?;

@@ -58,8 +58,9 @@ pub fn check(heapatlas: &Path) -> anyhow::Result<()> {
 
 /// What each thread beyond the first takes.
 fn per_thread(command: impl Fn() -> Command) -> anyhow::Result<Resident> {
-    let many = resident(command().arg(THREADS.to_string()))?;
     let one = resident(command().arg("1"))?;
+    // Last, so that it is this trace that stays.
+    let many = resident(command().arg(THREADS.to_string()))?;
     let share = |many: i64, one: i64| (many - one) / (THREADS - 1);
     Ok(Resident {
         own: share(many.own, one.own),

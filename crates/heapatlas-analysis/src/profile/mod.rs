@@ -2,7 +2,7 @@
 //! the timeline.
 //!
 //! [`ProfileView`] names the frames of a profile once; everything else asks it. Which frames are
-//! library code is decided in `origin`; [`Metric`] says by what rows are ranked and cut.
+//! library code is decided in `origin` and, for allocation wrappers of the program, in `wrappers`; [`Metric`] says by what rows are ranked and cut.
 
 mod callers;
 mod distributions;
@@ -14,6 +14,7 @@ mod subject;
 mod timeline;
 mod trees;
 mod view;
+mod wrappers;
 
 #[cfg(test)]
 mod test_profile;

@@ -8,6 +8,7 @@ use heapatlas_model::{AllocationProfile, LocationId, NamedFrame, StackFigures, S
 use rustc_hash::FxBuildHasher;
 
 use super::origin::{Origin, origin};
+use super::wrappers::wrappers;
 
 /// A function called at a line; a row of [`ProfileView::frames`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -61,6 +62,10 @@ impl<'a> ProfileView<'a> {
                 view.ids.push(id);
             }
             view.starts.push(view.ids.len() as u32);
+        }
+        let wrappers = wrappers(&view);
+        for wrapper in wrappers {
+            view.origins[wrapper.0 as usize] = Origin::Allocator;
         }
         view
     }
