@@ -156,13 +156,10 @@ impl LiveBlocks {
 
     #[inline(never)]
     fn new_page(&mut self, page: u64) -> u32 {
-        let region = *self
-            .regions
-            .entry(page >> REGION_BITS)
-            .or_insert_with(|| {
-                self.pages.push([EMPTY; REGION_PAGES]);
-                self.pages.len() as u32 - 1
-            });
+        let region = *self.regions.entry(page >> REGION_BITS).or_insert_with(|| {
+            self.pages.push([EMPTY; REGION_PAGES]);
+            self.pages.len() as u32 - 1
+        });
         let slots = &mut self.pages[region as usize][page as usize % REGION_PAGES];
         self.slots.push([EMPTY; SLOTS]);
         *slots = self.slots.len() as u32 - 1;

@@ -29,6 +29,8 @@ mod pages;
 mod profile;
 mod read;
 mod replay;
+#[cfg(test)]
+mod round_trip;
 mod sort;
 mod streams;
 mod timeline;
