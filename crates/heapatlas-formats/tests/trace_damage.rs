@@ -290,6 +290,163 @@ fn a_stream_that_makes_no_sense_ends_there() {
     );
 }
 
+/// A payload of columns with one run of thread 7; empty ones are left out at the end.
+fn columns(unit_bits: u8, columns: &[&[u8]]) -> Vec<u8> {
+    let mut payload = vec![0, 0, 0, unit_bits, 1, 7, 0];
+    let lengths = (0..9).map(|index| columns.get(index).map_or(0, |column| column.len() as u8));
+    payload.extend(lengths);
+    payload.extend(columns.concat());
+    payload
+}
+
+#[test]
+fn columns_that_make_no_sense_end_there() {
+    let check = |payload: &[u8], expected: &str| {
+        let (profile, warnings) = read_all(&file_of(&[(8, payload)])).unwrap();
+        assert_eq!(profile.total.blocks, 1, "{payload:?}");
+        let text = &warnings[0].message;
+        let expected = format!(
+            "the events of thread 7 are left out from here on: an event is malformed: {expected}"
+        );
+        assert!(text.ends_with(&expected), "{text}");
+    };
+    let cut = "it ends too early";
+    let line = "a line of times has no event or rises too high";
+    // Allocations of 9 bytes on stack 0, of which the first one is whole.
+    let two = |lines: &[u8]| columns(0, &[&[1, 1], &[0, 0], &[], &[9, 9], &[2, 0], &[], lines]);
+    check(&two(&[1, 0]), cut);
+    check(&two(&[1, 0, 0, 5]), line);
+    check(
+        &two(&[1, 0, 1, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 1]),
+        line,
+    );
+    check(
+        &columns(0, &[&[1, 1], &[0], &[], &[9, 9], &[2, 0], &[], &[2, 0]]),
+        cut,
+    );
+    check(
+        &columns(0, &[&[1, 2], &[0], &[], &[9], &[2], &[], &[2, 0]]),
+        cut,
+    );
+    check(
+        &columns(0, &[&[1, 10], &[0], &[], &[9], &[2, 0], &[], &[1, 0]]),
+        cut,
+    );
+    check(
+        &columns(
+            0,
+            &[&[1, 6], &[0], &[], &[9], &[2], &[], &[1, 0], &[], &[9]],
+        ),
+        cut,
+    );
+    check(
+        &columns(0, &[&[1, 7], &[0], &[], &[9], &[2], &[], &[1, 0]]),
+        "an event is of the reserved kind 6",
+    );
+    check(
+        &columns(
+            99,
+            &[&[1, 1], &[0, 0], &[], &[9, 9], &[2, 0], &[], &[1, 0, 1, 1]],
+        ),
+        line,
+    );
+}
+
+#[test]
+fn columns_that_lie_about_their_size() {
+    let most = [0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 1];
+    let many_runs = [&[0, 0, 0, 0][..], &most].concat();
+    let long_column = [&[0, 0, 0, 0, 1, 7, 0][..], &most, &[0; 8], &[1, 2, 3]].concat();
+    let long_sum = [
+        &[0, 0, 0, 0, 2, 7, 0][..],
+        &most,
+        &[0; 8],
+        &[8, 0],
+        &most,
+        &[0; 8],
+    ]
+    .concat();
+    let too_long = columns(0, &[&[1, 1]]);
+    for payload in [
+        &many_runs,
+        &long_column,
+        &long_sum,
+        &too_long[..too_long.len() - 1].to_vec(),
+    ] {
+        let (profile, warnings) = read_all(&file_of(&[(8, payload)])).unwrap();
+        assert_eq!(profile.total.blocks, 0);
+        let text = &warnings[0].message;
+        assert!(
+            text.contains("its payload is malformed: it ends too early"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn parts_that_do_not_fit() {
+    let file = sample();
+    let (offset, header) = block(&file, BlockKind::Columns, 0);
+    assert_eq!(header.codec, Codec::Streams as u8);
+    let stored = &file[offset + BLOCK_HEADER_BYTES..][..header.stored_bytes as usize];
+    let check = |codec: Codec, raw_bytes: u32, stored: &[u8], expected: &str| {
+        let header = BlockHeader {
+            raw_bytes,
+            ..BlockHeader::new(BlockKind::Columns, codec, stored, 0)
+        };
+        let file = [&file_of(&[])[..], &header.to_bytes(), stored].concat();
+        let (profile, warnings) = read_all(&file).unwrap();
+        assert_eq!(profile.total.blocks, 0, "{expected}");
+        let text = &warnings[0].message;
+        assert!(
+            text.contains(&format!("its payload cannot be unpacked: {expected}")),
+            "{text}"
+        );
+    };
+    let (raw_bytes, length) = (
+        header.raw_bytes,
+        "its parts do not have the length that its header says",
+    );
+    check(
+        Codec::StreamsContinued,
+        raw_bytes,
+        stored,
+        "it continues a block that is not there",
+    );
+    check(Codec::Streams, raw_bytes + 1, stored, length);
+    check(Codec::Streams, raw_bytes - 1, stored, length);
+    check(
+        Codec::Streams,
+        raw_bytes,
+        &stored[..stored.len() - 1],
+        "it ends too early",
+    );
+    check(Codec::Streams, raw_bytes, &[stored, &[0]].concat(), length);
+    check(
+        Codec::Streams,
+        raw_bytes,
+        &[0xFF; 11],
+        "a number has more than 64 bits",
+    );
+    // A frame that unpacks to less than its part says, and one that is none.
+    check(Codec::Streams, 5, &[5, 0], length);
+    check(
+        Codec::Streams,
+        5,
+        &[5, 4, 1, 2, 3, 4],
+        "Unknown frame descriptor",
+    );
+}
+
+/// Only the first block of a group is packed alone; all are read.
+#[test]
+fn small_blocks_go_on_where_the_one_before_ended() {
+    let file = sample();
+    let codecs = (0..4).map(|n| block(&file, BlockKind::Columns, n).1.codec);
+    assert_eq!(codecs.collect::<Vec<_>>(), [2, 3, 3, 3]);
+    assert_eq!(read_whole(&file).total, amount(400, 8));
+}
+
 #[test]
 fn counts_are_not_believed() {
     let many = [0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F];

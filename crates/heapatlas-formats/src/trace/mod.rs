@@ -35,6 +35,8 @@ mod pages;
 mod profile;
 mod read;
 mod replay;
+#[cfg(test)]
+mod round_trip;
 mod samples;
 mod sort;
 mod streams;

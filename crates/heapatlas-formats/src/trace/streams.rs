@@ -10,7 +10,7 @@ use heapatlas_trace::file::{Codec, MAX_GROUP_BYTES};
 use heapatlas_trace::{Malformed, varint};
 use zstd::zstd_safe::{
     CCtx, CParameter, DCtx, DParameter, ErrorCode, InBuffer, OutBuffer, ResetDirective,
-    compress_bound, get_error_name,
+    get_error_name,
 };
 
 use super::columns::COLUMNS;
@@ -38,6 +38,8 @@ const TELLING_BYTES: usize = 64 << 10;
 #[derive(Default)]
 pub(super) struct Packer {
     streams: [PackingStream; PARTS],
+    /// A packed part, until its length is known. Kept for its memory.
+    packed: Vec<u8>,
     group_bytes: usize,
     /// Whether the next block can refer to the one before.
     is_open: bool,
@@ -70,7 +72,10 @@ impl Packer {
             }
             put(out, part.len());
             if !part.is_empty() {
-                stream.pack(part, out)?;
+                self.packed.clear();
+                stream.pack(part, &mut self.packed)?;
+                put(out, self.packed.len());
+                out.extend_from_slice(&self.packed);
             }
             self.group_bytes += part.len();
         }
@@ -109,18 +114,7 @@ impl PackingStream {
         set_level(context, self.is_fast)
     }
 
-    fn pack(&mut self, part: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
-        // Length and bytes; the length is known at last.
-        let mut packed = Vec::with_capacity(compress_bound(part.len()));
-        self.pack_to(part, &mut packed)?;
-        put(out, packed.len());
-        out.extend_from_slice(&packed);
-        self.raw_bytes += part.len();
-        self.packed_bytes += packed.len();
-        Ok(())
-    }
-
-    fn pack_to(&mut self, part: &[u8], packed: &mut Vec<u8>) -> io::Result<()> {
+    fn pack(&mut self, part: &[u8], packed: &mut Vec<u8>) -> io::Result<()> {
         let context = match &mut self.context {
             Some(context) => context,
             none => {
@@ -143,6 +137,8 @@ impl PackingStream {
                 is_flushed = left.map_err(packing_error)? == 0;
             }
         }
+        self.raw_bytes += part.len();
+        self.packed_bytes += packed.len();
         Ok(())
     }
 }
