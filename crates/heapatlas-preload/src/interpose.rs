@@ -346,17 +346,22 @@ unsafe fn reallocate_sampled(block: *mut c_void, request: Request, mode: u8) -> 
     }
     if request.bytes == 0 {
         if let Some(mut thread) = enter(&RECORDER) {
+            let start = thread.starts_sample();
             thread.freeing(block as u64);
+            thread.ends_sample(start);
         }
         // SAFETY: the caller's arguments.
         return unsafe { next::realloc::call(block, 0) };
     }
     if let Some(mut thread) = enter(&RECORDER) {
+        let start = thread.starts_sample();
         thread.reallocating(block as u64);
+        thread.ends_sample(start);
     }
     // SAFETY: the caller's arguments.
     let moved = unsafe { next::realloc::call(block, request.bytes) };
     if let Some(mut thread) = enter(&RECORDER) {
+        let start = thread.starts_sample();
         if moved.is_null() {
             // It is where it was; there was room for it a moment ago.
             SAMPLES.add(block as u64);
@@ -369,6 +374,7 @@ unsafe fn reallocate_sampled(block: *mut c_void, request: Request, mode: u8) -> 
             }
             None => thread.reallocated_unsampled(),
         }
+        thread.ends_sample(start);
     }
     moved
 }

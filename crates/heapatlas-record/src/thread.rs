@@ -184,9 +184,11 @@ impl Guard<'_> {
         self.0.region.header().dropped.fetch_add(1, Relaxed);
     }
 
-    /// When a sample is begun, for [`Self::ends_sample`].
+    /// When a sample is begun, for [`Self::ends_sample`]. Its event is stamped with a reading of its own: samples lie
+    /// too far apart to share one.
     #[inline(always)]
-    pub fn starts_sample(&self) -> u64 {
+    pub fn starts_sample(&mut self) -> u64 {
+        self.0.clock.expire();
         ticks()
     }
 
