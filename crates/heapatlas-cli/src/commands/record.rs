@@ -29,10 +29,9 @@ use crate::trace_names::TraceNames;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  heapatlas record -- ./server --port 8080
-  heapatlas record -o server.%p.heaptrace -- ./server
-  heapatlas record --follow-fork -o build.%p.heaptrace -- make
-  heapatlas summary server.4711.heaptrace --tree bottom-up")]
+  heapatlas record -o server.heaptrace -- ./server --port 8080
+  heapatlas record --mode aggregate -- ./runs-for-weeks
+  heapatlas record --follow-fork -o build.%p.heaptrace -- make")]
 pub struct Args {
     /// Where to write the trace; `%p` stands for the process number
     /// [default: heapatlas.PROGRAM.PID.heaptrace]
