@@ -5,10 +5,10 @@
 //! minute hits everyone; the tables show medians, lowest and highest. Each suite writes its own part
 //! of docs/benchmarks.md.
 
-mod document;
-mod machine;
-mod measure;
-mod record;
+pub mod document;
+pub mod machine;
+pub mod measure;
+pub mod record;
 mod statistics;
 mod v8;
 mod verdict;

@@ -7,6 +7,7 @@
 )]
 
 mod bench;
+mod check_stacks;
 mod generate;
 #[cfg(test)]
 mod layering;
@@ -34,7 +35,9 @@ enum Chore {
     #[command(subcommand)]
     Bench(bench::Suite),
     /// Run large programs under the recorder: each must do what it does without
-    Survive,
+    Survive(survive::Options),
+    /// Record many programs and compare every stack with a full walk: takes half an hour
+    CheckStacks(check_stacks::Options),
     /// Write a large, realistic V8 heap snapshot
     GenerateSnapshot(generate::Options),
 }
@@ -53,7 +56,8 @@ fn run(chore: Chore) -> anyhow::Result<()> {
     match chore {
         Chore::Test => test_all::test_all(),
         Chore::Bench(suite) => bench::bench(&suite),
-        Chore::Survive => survive::survive(),
+        Chore::CheckStacks(options) => check_stacks::check_stacks(&options),
+        Chore::Survive(options) => survive::survive(&options),
         Chore::GenerateSnapshot(options) => generate::generate_snapshot(&options),
     }
 }

@@ -42,6 +42,10 @@ impl Console {
     }
 
     /// The same, but data goes to stderr, too: stdout belongs to a program that was started.
+    #[cfg_attr(
+        not(has_recorder),
+        allow(dead_code, reason = "for programs that are started")
+    )]
     pub fn on_stderr(self) -> Self {
         Self {
             has_colors: self.has_colors && io::stderr().is_terminal(),
@@ -98,6 +102,10 @@ impl Console {
     }
 
     /// Says what was done, unless asked to be quiet.
+    #[cfg_attr(
+        not(has_recorder),
+        allow(dead_code, reason = "for programs that are started")
+    )]
     pub fn tell(&self, message: &str) {
         if !self.is_quiet {
             self.say("heapatlas", message);

@@ -15,6 +15,7 @@ pub enum Outcome {
     /// The command line made no sense; it was said why.
     Misused,
     /// A program was started: as it ended, so do we.
+    #[cfg(has_recorder)]
     AsProgram(heapatlas_capture::Outcome),
 }
 
@@ -24,6 +25,7 @@ impl Outcome {
             Self::Fine => 0,
             Self::CheckFailed => 1,
             Self::Misused => ERROR_CODE,
+            #[cfg(has_recorder)]
             Self::AsProgram(outcome) => outcome.pass_on(),
         }
     }

@@ -120,7 +120,7 @@ impl OpenedFile {
     /// whole up to there, and are read without `--salvage`.)
     pub fn into_profile(
         self,
-        options: ProfileOptions,
+        options: &ProfileOptions,
         console: &Console,
     ) -> anyhow::Result<AllocationProfile> {
         self.progress.start("reading");
@@ -327,7 +327,9 @@ fn refuse_other_formats(bytes: &[u8]) -> anyhow::Result<()> {
         FileFormat::Gzip | FileFormat::Zstd => {
             "it is packed twice: unpack it once, for example with `gzip -d` or `zstd -d`"
         }
-        FileFormat::Heaptrace => "`heapatlas summary` and `heapatlas export` take it",
+        FileFormat::Heaptrace => {
+            "`heapatlas summary`, `heapatlas show` and `heapatlas export` take it"
+        }
         FileFormat::Pprof => "`go tool pprof` opens it",
         FileFormat::Heaptrack => "`heaptrack_print` and `heaptrack_gui` open it",
         FileFormat::Dhat => "DHAT's viewer, `dh_view.html`, opens it",

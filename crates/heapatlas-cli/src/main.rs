@@ -2,9 +2,10 @@
 //!
 //! In reading order: [`args`] (the command line), [`options`] (what verbs share), [`commands`]
 //! (one file a verb), [`input`] (from a path to a heap), [`profile_input`]
-//! (from bytes to an allocation profile), [`render`] (text and JSON), [`exit`]
+//! (from bytes to an allocation profile), [`recording`] and [`trace_output`] (from what
+//! is gathered to a file), [`render`] (text and JSON), [`exit`]
 //! (codes, errors, hints). Below them: [`unpack`], [`mapping`], [`output_file`], [`console`],
-//! [`recording`], [`trace_names`], [`progress`], [`timing`], [`duration`], [`env_vars`].
+//! [`trace_names`], [`progress`], [`timing`], [`duration`], [`time_point`], [`env_vars`].
 //!
 //! **Invariant:** no algorithm lives here; verbs ask `heapatlas_analysis` and show the answer.
 //! **Invariant:** unsafe code stands in [`mapping`] only.
@@ -14,6 +15,7 @@
 mod args;
 mod commands;
 mod console;
+#[cfg(has_recorder)]
 mod demo_program;
 mod duration;
 mod env_vars;
@@ -26,10 +28,17 @@ mod output_file;
 mod paths;
 mod profile_input;
 mod progress;
+#[cfg(has_recorder)]
 mod recording;
+#[cfg(has_recorder)]
+mod recordings;
 mod render;
+mod time_point;
 mod timing;
+#[cfg(has_recorder)]
 mod trace_names;
+#[cfg(has_recorder)]
+mod trace_output;
 mod unpack;
 
 use clap::{CommandFactory, Parser};

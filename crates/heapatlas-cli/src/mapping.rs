@@ -21,7 +21,9 @@ use std::ops::Range;
 use std::time::SystemTime;
 
 use heapatlas_model::ByteSource;
-use memmap2::{Mmap, MmapMut, UncheckedAdvice};
+#[cfg(unix)]
+use memmap2::UncheckedAdvice;
+use memmap2::{Mmap, MmapMut};
 
 /// A file mapped for reading.
 pub struct MappedFile {

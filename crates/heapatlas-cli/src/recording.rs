@@ -13,13 +13,13 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use heapatlas_capture::{Image, ImageEnd, Launched, Sink};
-use heapatlas_formats::trace::Writer;
+use heapatlas_capture::{Begun, How, Image, ImageEnd, Sink};
 use heapatlas_trace::payload::{
     End, EventsHeader, Mode, ProcessInfo, Segment, ThreadInfo, read_modules,
 };
 
 use crate::trace_names::{TraceNames, with_number, with_suffix};
+use crate::trace_output::TraceOutput;
 
 /// Writes what is gathered to files.
 ///
@@ -27,6 +27,7 @@ use crate::trace_names::{TraceNames, with_number, with_suffix};
 pub struct TraceSink {
     names: TraceNames,
     command: Vec<OsString>,
+    how: How,
     main_pid: u32,
     clock: Clock,
     max_bytes: u64,
@@ -57,7 +58,7 @@ pub struct FinishedTrace {
 
 /// A trace that is being written.
 struct Trace {
-    writer: Writer<Counted>,
+    output: TraceOutput<Counted>,
     /// What it will be.
     finished: FinishedTrace,
     unfinished: PathBuf,
@@ -78,7 +79,8 @@ impl TraceSink {
     /// A sink without files: each process image makes one. When about `max_bytes` were written to all of
     /// them it is full.
     pub fn new(
-        launched: &Launched,
+        begun: &Begun,
+        main_pid: u32,
         names: TraceNames,
         command: Vec<OsString>,
         max_bytes: Option<u64>,
@@ -86,10 +88,11 @@ impl TraceSink {
         Self {
             names,
             command,
-            main_pid: launched.pid(),
+            how: begun.how,
+            main_pid,
             clock: Clock {
-                tick: launched.start_tick(),
-                ticks_per_second: launched.ticks_per_second(),
+                tick: begun.start_tick,
+                ticks_per_second: begun.ticks_per_second,
                 time: SystemTime::now(),
             },
             max_bytes: max_bytes.unwrap_or(u64::MAX),
@@ -196,8 +199,8 @@ impl Sink for TraceSink {
             start_tick,
             page_bytes: 4096,
             pointer_bytes: 8,
-            mode: Mode::Exact,
-            sample_interval_bytes: 0,
+            mode: mode(self.how),
+            sample_interval_bytes: self.how.interval_bytes(),
             executable: &image.executable,
             arguments: &arguments,
             recorder_version: env!("CARGO_PKG_VERSION").as_bytes(),
@@ -207,7 +210,7 @@ impl Sink for TraceSink {
             bytes_written: Arc::clone(&self.bytes_written),
         };
         let trace = Trace {
-            writer: Writer::new(counted, &process)?,
+            output: TraceOutput::new(counted, &unfinished, &process)?,
             finished: FinishedTrace {
                 pid: image.pid,
                 program: self.names.program(image),
@@ -224,15 +227,15 @@ impl Sink for TraceSink {
     }
 
     fn thread(&mut self, image: u32, thread: ThreadInfo<'_>) -> io::Result<()> {
-        self.trace(image)?.writer.thread(&thread)
+        self.trace(image)?.output.thread(&thread)
     }
 
     fn modules(&mut self, image: u32, payload: &[u8]) -> io::Result<()> {
         let damaged = |_| io::Error::other("the program sent a damaged list of modules");
         let (tick, modules) = read_modules(payload).map_err(damaged)?;
         let modules: Result<Vec<_>, _> = modules.collect();
-        let writer = &mut self.trace(image)?.writer;
-        writer.modules(tick, &modules.map_err(damaged)?)
+        let output = &mut self.trace(image)?.output;
+        output.modules(tick, &modules.map_err(damaged)?)
     }
 
     fn events(
@@ -242,12 +245,11 @@ impl Sink for TraceSink {
         segments: &[Segment<'_>],
     ) -> io::Result<()> {
         let trace = self.trace(image)?;
-        trace.writer.events(
-            header.tick,
-            header.elapsed_ns.saturating_sub(trace.began_ns),
-            header.resident_bytes,
-            segments.iter().copied(),
-        )
+        let header = EventsHeader {
+            elapsed_ns: header.elapsed_ns.saturating_sub(trace.began_ns),
+            ..header
+        };
+        trace.output.events(header, segments, &trace.unfinished)
     }
 
     fn ended(&mut self, image: u32, end: &ImageEnd) -> io::Result<()> {
@@ -257,10 +259,10 @@ impl Sink for TraceSink {
         };
         for &pid in &trace.code_pids {
             if let Some(map) = CodeMapFile::of(pid, self.clock.time) {
-                trace.writer.map(map.path.as_bytes(), &map.contents)?;
+                trace.output.map(map.path.as_bytes(), &map.contents)?;
             }
         }
-        trace.writer.end(&End {
+        let end_of_trace = End {
             tick: end.tick,
             elapsed_ns: end.elapsed_ns.saturating_sub(trace.began_ns),
             status: end.status.map(i32::cast_unsigned),
@@ -269,7 +271,8 @@ impl Sink for TraceSink {
             captures: 0,
             checked: end.counters.checked,
             differences: end.counters.differences,
-        })?;
+        };
+        trace.output.end(&end_of_trace, &trace.unfinished)?;
         // They are synced when all have ended: that takes time, and threads may be waiting.
         fs::rename(&trace.unfinished, &trace.finished.path)?;
         self.finished.push(FinishedTrace {
@@ -313,6 +316,16 @@ impl CodeMapFile {
         let mut file = file.take(Self::MOST_BYTES);
         file.read_to_end(&mut contents).ok()?;
         Some(Self { path, contents })
+    }
+}
+
+/// What the trace says of it.
+fn mode(how: How) -> Mode {
+    match how {
+        How::Exact => Mode::Exact,
+        How::Sampled { .. } => Mode::Sampled,
+        How::Aggregate => Mode::Aggregate,
+        How::Counting => Mode::Counting,
     }
 }
 

@@ -1,4 +1,5 @@
 //! `demo` names the planted faults: each has its line in `demo_program.rs`.
+#![cfg(has_recorder)]
 
 mod harness;
 

@@ -1,5 +1,6 @@
 //! Programs that become several: each process image has a trace of its own, and the program does what it
 //! does bare.
+#![cfg(has_recorder)]
 
 mod harness;
 

@@ -2,6 +2,7 @@
 //!
 //! valgrind and compilers are peers: where one is missing the test says so loudly, and fails where peers
 //! are required.
+#![cfg(has_recorder)]
 
 mod harness;
 

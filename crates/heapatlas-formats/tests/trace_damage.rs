@@ -140,8 +140,8 @@ fn what_is_no_trace() {
         "header at byte 0: the file ends here, the rest of the header was expected",
     );
     check_error(
-        b"heaptrace\x02\0\0\0\0\0\0",
-        "header at byte 0: the trace is of version 2, and this reads version 1",
+        b"heaptrace\x01\0\0\0\0\0\0",
+        "header at byte 0: the trace is of version 1, and this reads version 2",
     );
     check_error(
         b"v 10400 3\n",

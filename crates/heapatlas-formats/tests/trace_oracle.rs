@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use heapatlas_formats::trace::{ReadOptions, read};
 use heapatlas_model::{AllocationProfile, Amount, StackFigures, ThreadFigures};
 use proptest::prelude::*;
-use recording::{Path, Recording, cut_off, figures_by_path, path};
+use recording::{Path, Recording, assert_same, cut_off, figures_by_path, path, read_all};
 
 const THREADS: usize = 3;
 const ADDRESSES: u64 = 12;
@@ -140,9 +140,14 @@ fn program() -> impl Strategy<Value = Vec<Event>> {
 }
 
 /// Writes the program; `gathers` are the events before which was gathered, where threads may be `ahead`
-/// by some of their own events.
-fn write(program: &[Event], gathers: &[usize], ahead: &[usize], end_time: u64) -> Vec<u8> {
-    let mut recording = Recording::new(THREADS);
+/// by some of their own events. As a file of events and one of sums.
+fn write(
+    mut recording: Recording,
+    program: &[Event],
+    gathers: &[usize],
+    ahead: &[usize],
+    end_time: u64,
+) -> (Vec<u8>, Vec<u8>) {
     let mut written = [0; THREADS];
     let of_thread = |thread| {
         program
@@ -169,7 +174,7 @@ fn write(program: &[Event], gathers: &[usize], ahead: &[usize], end_time: u64) -
         let left = of_thread(thread).skip(written);
         left.for_each(|(_, event)| write_event(&mut recording, event));
     }
-    recording.finish(end_time)
+    recording.finish_both(end_time)
 }
 
 fn write_event(recording: &mut Recording, event: &Event) {
@@ -458,7 +463,7 @@ proptest! {
         thread in prop::option::of(100_u64..103),
     ) {
         let end_time = program.last().map_or(10, |event| event.time + 10);
-        let bytes = write(&program, &gathers, &ahead, end_time);
+        let (bytes, sums) = write(Recording::new(THREADS), &program, &gathers, &ahead, end_time);
         for options in [
             ReadOptions::default(),
             ReadOptions { from_ns, ..ReadOptions::default() },
@@ -471,5 +476,38 @@ proptest! {
                 check_timeline(&profile, &oracle, options.from_ns.unwrap_or(0));
             }
         }
+        let (exact, warnings) = read_all(&bytes).unwrap();
+        let (aggregate, sums_warnings) = read_all(&sums).unwrap();
+        assert_same(&exact, &aggregate);
+        prop_assert_eq!(warnings, sums_warnings);
     }
+
+    /// Whatever order hangs on is told exactly, so that no sum is wrong.
+    #[test]
+    fn coarse_times_change_times_only(
+        program in program(),
+        gathers in prop::collection::vec(0_usize..150, 0..5),
+        ahead in prop::collection::vec(0_usize..4, 1..5),
+    ) {
+        let end_time = program.last().map_or(10, |event| event.time + 10);
+        let recording = Recording::with_coarse_times(THREADS);
+        let (bytes, _) = write(recording, &program, &gathers, &ahead, end_time);
+        let (mut profile, _) = read(&bytes, &ReadOptions::default()).unwrap();
+        let mut oracle = Oracle::run(&program, end_time, &ReadOptions::default());
+        forget_times(&mut profile, &mut oracle);
+        check(&profile, &oracle);
+    }
+}
+
+/// Puts the oracle's times into the profile: of events, of the peak, of lifetimes.
+fn forget_times(profile: &mut AllocationProfile, oracle: &mut Oracle) {
+    profile.peak_time_ns = oracle.peak_time;
+    for (block, _, time, _) in &mut oracle.freed {
+        *time = block.time;
+    }
+    for figures in &mut profile.figures {
+        figures.lifetime_ns = 0;
+    }
+    let freed = oracle.freed().map(|(block, ..)| (0, block.size));
+    profile.lifetimes = histogram(freed);
 }

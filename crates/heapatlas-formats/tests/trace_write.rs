@@ -124,8 +124,8 @@ fn damaged_segments_are_kept() {
     let kinds: Vec<_> = blocks(&writes).into_iter().map(|(kind, _)| kind).collect();
     let expected = [
         BlockKind::Process,
-        BlockKind::Events,
         BlockKind::Columns,
+        BlockKind::Events,
         BlockKind::End,
         BlockKind::Index,
     ];

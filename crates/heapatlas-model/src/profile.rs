@@ -19,6 +19,33 @@ impl ProfileFormat {
     }
 }
 
+/// How a recording was made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum RecordingMode {
+    /// Every allocation: figures are as they were.
+    #[default]
+    Exact,
+    /// Some allocations by chance: figures are estimates.
+    Sampled,
+    /// Every allocation, of which sums were kept.
+    Aggregate,
+    /// Sums without stacks.
+    Counting,
+}
+
+impl RecordingMode {
+    /// The mode's name in text and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Sampled => "sampled",
+            Self::Aggregate => "aggregate",
+            Self::Counting => "counting",
+        }
+    }
+}
+
 /// Bytes and blocks, which always go in pairs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Amount {
@@ -89,6 +116,15 @@ pub struct TimelinePoint {
     pub resident_bytes: u64,
 }
 
+/// A moment that the program, or whoever recorded it, gave a name.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Mark {
+    /// When, in nanoseconds since the start.
+    pub time_ns: u64,
+    /// Its name.
+    pub text: String,
+}
+
 /// A loaded file.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Module {
@@ -137,6 +173,10 @@ pub struct StackTable {
 pub struct AllocationProfile {
     /// Who wrote it.
     pub format: ProfileFormat,
+    /// How it was recorded. If samples were, figures are estimates of all allocations.
+    pub mode: RecordingMode,
+    /// The mean number of bytes between samples, the largest if it changed; 0 unless sampled.
+    pub sample_interval_bytes: u64,
     /// Program and arguments.
     pub command: Vec<String>,
     /// The process.
@@ -157,7 +197,8 @@ pub struct AllocationProfile {
     pub peak_time_ns: u64,
     /// What was live at the end.
     pub live_at_end: Amount,
-    /// Blocks that were freed before their thread allocated anything else.
+    /// Blocks that were freed before their thread allocated anything else; none if samples were recorded, which do not
+    /// tell.
     pub temporary: Amount,
     /// Allocations whose stack was cut off.
     pub truncated_stacks: u64,
@@ -177,6 +218,8 @@ pub struct AllocationProfile {
     pub threads: Vec<ThreadFigures>,
     /// Live bytes over time, in order of time.
     pub timeline: Vec<TimelinePoint>,
+    /// Moments with a name, of the whole recording, in order of time.
+    pub marks: Vec<Mark>,
     /// For each power of two the blocks with so many bytes: row 0 for 0, row n for 2^(n-1) and more.
     pub sizes: Vec<Amount>,
     /// For each power of two the freed blocks that lived so many nanoseconds, rows as in `sizes`.
@@ -190,6 +233,8 @@ impl AllocationProfile {
     pub fn new(format: ProfileFormat) -> Self {
         Self {
             format,
+            mode: RecordingMode::Exact,
+            sample_interval_bytes: 0,
             command: Vec::new(),
             pid: 0,
             start_unix_ns: 0,
@@ -210,10 +255,29 @@ impl AllocationProfile {
             mappings: None,
             threads: Vec::new(),
             timeline: Vec::new(),
+            marks: Vec::new(),
             sizes: Vec::new(),
             lifetimes: Vec::new(),
             frames: Vec::new(),
         }
+    }
+}
+
+impl AllocationProfile {
+    /// How many frames the deepest stack has with which something was allocated; inlined functions do not
+    /// count. 0 when nothing was allocated, or without stacks. Takes time and memory as there are stacks.
+    pub fn deepest_stack(&self) -> u32 {
+        let mut depths = vec![0_u32; self.stacks.len()];
+        // Parents come before their children.
+        for row in StackTable::CUT_OFF.index() + 1..depths.len() {
+            let parent = self.stacks.parent(StackId::from_index(row));
+            depths[row] = depths[parent.index()] + 1;
+        }
+        let used = self.figures.iter().zip(depths);
+        used.filter(|(figures, _)| figures.total.blocks > 0)
+            .map(|(_, depth)| depth)
+            .max()
+            .unwrap_or(0)
     }
 }
 
@@ -299,6 +363,22 @@ impl StackTable {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Stacks only count when something was allocated with them.
+    #[test]
+    fn deepest_of_those_that_allocate() {
+        let mut profile = AllocationProfile::new(ProfileFormat::Heaptrace);
+        assert_eq!(profile.deepest_stack(), 0);
+        let mut stack = StackTable::CUT_OFF;
+        for (location, blocks) in [(5, 0), (6, 3), (5, 0)] {
+            stack = profile.stacks.push(stack, LocationId(location));
+            profile.figures.push(StackFigures {
+                total: Amount { blocks, bytes: 0 },
+                ..StackFigures::default()
+            });
+        }
+        assert_eq!(profile.deepest_stack(), 2);
+    }
 
     #[test]
     fn walks_from_the_innermost_frame_out() {

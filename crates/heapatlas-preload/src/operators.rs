@@ -11,6 +11,8 @@
 //!                           their standard library's or their own, for themselves alone
 //! ```
 //!
+//! Sampled and counted are the blocks of `malloc` only.
+//!
 //! Exceptions pass: what calls `new` is in assembly, with unwind information.
 
 use core::arch::naked_asm;
@@ -233,7 +235,7 @@ unsafe extern "C" fn after_new(
         && let Some(mut thread) = enter(&RECORDER)
         && !thread.has_recorded(block as u64, before)
     {
-        thread.allocated(Entry { sp, rbp }, block as u64, size as u64);
+        thread.allocated(Entry { sp, rbp }, block as u64, size as u64, 0);
     }
     block
 }

@@ -5,9 +5,7 @@
 use std::time::Instant;
 use std::{env, error, fs};
 
-use heapatlas_model::{
-    AllocationProfile, Amount, CodeLocation, Module, ModuleId, ProfileFormat, StackTable,
-};
+use heapatlas_model::{AllocationProfile, CodeLocation, Module, ModuleId, ProfileFormat};
 use heapatlas_symbols::{Level, Options, resolve};
 use object::{Object, ObjectSection};
 
@@ -70,37 +68,8 @@ fn profile(path: String, count: u64) -> Result<AllocationProfile, Box<dyn error:
             ..Module::default()
         }],
         locations,
-        ..empty()
+        ..AllocationProfile::new(ProfileFormat::Heaptrace)
     })
-}
-
-fn empty() -> AllocationProfile {
-    AllocationProfile {
-        format: ProfileFormat::Heaptrace,
-        command: Vec::new(),
-        pid: 0,
-        start_unix_ns: 0,
-        duration_ns: 0,
-        exit_status: None,
-        total: Amount::default(),
-        frees: 0,
-        peak: Amount::default(),
-        peak_time_ns: 0,
-        live_at_end: Amount::default(),
-        temporary: Amount::default(),
-        truncated_stacks: 0,
-        dropped_events: 0,
-        modules: Vec::new(),
-        locations: Vec::new(),
-        stacks: StackTable::new(),
-        figures: Vec::new(),
-        mappings: None,
-        threads: Vec::new(),
-        timeline: Vec::new(),
-        sizes: Vec::new(),
-        lifetimes: Vec::new(),
-        frames: Vec::new(),
-    }
 }
 
 /// CPU time of this process, in milliseconds.

@@ -35,7 +35,7 @@ impl Decoder {
     /// # Errors
     /// When the bytes are no event. Then `bytes` begin with it, and nothing behind it can be read,
     /// since its differences are lost.
-    #[inline]
+    #[inline(always)]
     pub fn next<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<Option<Event<'a>>, Malformed> {
         if let Some(window) = bytes.first_chunk()
             && let Some((event, length)) = self.common_event(window)
@@ -184,6 +184,13 @@ impl Decoder {
                     tick,
                 }
             }
+            subkind::SAMPLE_INTERVAL => {
+                let (interval_bytes, tick) = (varint::take(bytes)?, self.tick_after(bytes)?);
+                Event::SampleInterval {
+                    interval_bytes,
+                    tick,
+                }
+            }
             _ => return Ok(None),
         }))
     }
@@ -253,8 +260,15 @@ impl Numbers for Window<'_> {
     fn take(&mut self) -> Result<u64, Malformed> {
         let at = self.at & 31;
         let word = self.bytes[at..at + 8].try_into().expect("these are eight");
-        let (value, length) =
-            varint::short(u64::from_le_bytes(word)).ok_or(Malformed::LongNumber)?;
+        let word = u64::from_le_bytes(word);
+        // Most numbers have one byte or two, in no order that a processor could guess.
+        if word & 0x8080 != 0x8080 {
+            let is_longer = word & 0x80 != 0;
+            let (low, both) = (word & 0x7F, word & 0x7F | word >> 1 & 0x3F80);
+            self.at += 1 + usize::from(is_longer);
+            return Ok(if is_longer { both } else { low });
+        }
+        let (value, length) = varint::short(word).ok_or(Malformed::LongNumber)?;
         self.at += length;
         Ok(value)
     }

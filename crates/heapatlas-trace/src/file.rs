@@ -3,10 +3,13 @@
 use crate::crc32;
 
 /// The version of the format.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// The largest payload, stored or raw.
 pub const MAX_PAYLOAD_BYTES: usize = 16 << 20;
+
+/// The most bytes that a group of blocks has that are packed together, raw.
+pub const MAX_GROUP_BYTES: usize = 32 << 20;
 
 /// The bytes of the file's header.
 pub const HEADER_BYTES: usize = 16;
@@ -41,6 +44,8 @@ pub enum BlockKind {
     Index = 7,
     /// What [`Events`](Self::Events) is, sorted into columns.
     Columns = 8,
+    /// Sums by stack, in place of events.
+    Sums = 9,
 }
 
 impl BlockKind {
@@ -55,6 +60,7 @@ impl BlockKind {
             6 => Self::End,
             7 => Self::Index,
             8 => Self::Columns,
+            9 => Self::Sums,
             _ => return None,
         })
     }
@@ -68,6 +74,10 @@ pub enum Codec {
     Plain = 0,
     /// One zstd frame.
     Zstd = 1,
+    /// Each part of the payload in a zstd frame of its own that begins here.
+    Streams = 2,
+    /// The same, with frames that began in a block before.
+    StreamsContinued = 3,
 }
 
 impl Codec {
@@ -76,6 +86,8 @@ impl Codec {
         Some(match code {
             0 => Self::Plain,
             1 => Self::Zstd,
+            2 => Self::Streams,
+            3 => Self::StreamsContinued,
             _ => return None,
         })
     }
@@ -185,7 +197,7 @@ mod tests {
 
     #[test]
     fn the_layout_of_the_frame() {
-        assert_eq!(&header(), b"heaptrace\x01\0\0\0\0\0\0");
+        assert_eq!(&header(), b"heaptrace\x02\0\0\0\0\0\0");
         assert_eq!(&tail(0x0102), b"\x02\x01\0\0\0\0\0\0HTINDEX1");
         let block = BlockHeader::new(BlockKind::Events, Codec::Zstd, b"123456789", 258);
         let expected = b"HTB1\x03\x01\0\0\x09\0\0\0\x02\x01\0\0\x26\x39\xF4\xCB";

@@ -13,6 +13,8 @@ pub enum Malformed {
     ReservedKind,
     /// A stack or node number of more than 32 bits.
     LargeStack,
+    /// A line of times without an event, or one that rises too high.
+    Line,
     /// A recording mode that does not exist (yet).
     UnknownMode,
 }
@@ -24,6 +26,7 @@ impl fmt::Display for Malformed {
             Self::LongNumber => "a number has more than 64 bits",
             Self::ReservedKind => "an event is of the reserved kind 6",
             Self::LargeStack => "a stack number has more than 32 bits",
+            Self::Line => "a line of times has no event or rises too high",
             Self::UnknownMode => "the recording mode is unknown",
         })
     }

@@ -3,8 +3,8 @@
 mod contenders;
 mod goals;
 mod inputs;
-mod programs;
-mod redis;
+pub mod programs;
+pub mod redis;
 mod report;
 
 use std::fs;

@@ -1,20 +1,21 @@
-//! One function: what it allocates, who calls it, what it calls.
+//! One place in the code: what it allocates, who calls it, what it calls, the stacks through it.
 
 use std::cmp::Reverse;
 
 use hashbrown::{HashMap, HashSet};
-use heapatlas_model::{StackFigures, StackId};
+use heapatlas_model::StackFigures;
 use rustc_hash::FxBuildHasher;
 
 use super::Metric;
-use super::view::ProfileView;
+use super::subject::{Subject, located_frames};
+use super::view::{FrameId, ProfileView};
 
-/// What is allocated in a function, and by way of it.
+/// What is allocated at a place, and by way of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CallersAndCallees {
-    /// What the function itself is to blame for, library code that it calls included.
+    /// What the place itself is to blame for, library code that it calls included.
     pub own: StackFigures,
-    /// Of all stacks that it is in; a stack counts once, however often the function is in it.
+    /// Of all stacks that it is in; a stack counts once, however often the place is in it.
     pub inclusive: StackFigures,
     /// Who calls it, largest first.
     pub callers: Vec<Neighbor>,
@@ -31,52 +32,86 @@ pub struct Neighbor {
     pub figures: StackFigures,
 }
 
-/// What is allocated in the functions of a name, and by way of them; `None` where no
-/// allocation passes through one.
+/// A stack that passes through a place, frame by frame.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StackThrough {
+    /// Innermost first.
+    pub frames: Vec<FrameId>,
+    /// Which of them are what was asked for.
+    pub is_subject: Vec<bool>,
+    /// Whether its outermost frames are missing.
+    pub is_cut_off: bool,
+    /// Of all stacks with these frames, whatever their addresses.
+    pub figures: StackFigures,
+}
+
+/// What is allocated at a place, and by way of it. All zero where no allocation passes through it.
 pub fn callers_and_callees(
     view: &ProfileView<'_>,
-    function: &str,
+    subject: &Subject,
     metric: Metric,
-) -> Option<CallersAndCallees> {
+) -> CallersAndCallees {
     let (mut own, mut inclusive) = (StackFigures::default(), StackFigures::default());
     let (mut callers, mut callees) = (Sums::default(), Sums::default());
     for (stack, figures) in view.allocating_stacks() {
-        let names = functions(view, stack);
-        if !names.contains(&function) {
+        let frames = located_frames(view, stack);
+        if !frames.iter().any(|&frame| subject.holds(frame)) {
             continue;
         }
         inclusive += *figures;
-        if names.get(view.frames_before_blame(stack)) == Some(&function) {
+        let blamed = frames.get(view.frames_before_blame(stack));
+        if blamed.is_some_and(|&frame| subject.holds(frame)) {
             own += *figures;
         }
-        let pairs = || names.windows(2).map(|pair| (pair[0], pair[1]));
-        callers.add(
-            pairs()
-                .filter(|(inner, _)| *inner == function)
-                .map(|(_, outer)| outer),
-            figures,
-        );
-        callees.add(
-            pairs()
-                .filter(|(_, outer)| *outer == function)
-                .map(|(inner, _)| inner),
-            figures,
-        );
+        let steps = || {
+            let pairs = frames.windows(2).map(|pair| (pair[0], pair[1]));
+            pairs.filter(|&(inner, outer)| !subject.is_within(inner, outer.0))
+        };
+        let name = |frame: FrameId| view.frame(frame).function.as_str();
+        let from = steps().filter(|&(inner, _)| subject.holds(inner));
+        callers.add(from.map(|(_, outer)| name(outer.1)), figures);
+        let to = steps().filter(|&(_, outer)| subject.holds(outer));
+        callees.add(to.map(|(inner, _)| name(inner.1)), figures);
     }
-    (inclusive != StackFigures::default()).then(|| CallersAndCallees {
+    CallersAndCallees {
         own,
         inclusive,
         callers: callers.ranked(metric),
         callees: callees.ranked(metric),
-    })
+    }
 }
 
-/// The functions of a stack, innermost first.
-fn functions<'a>(view: &'a ProfileView<'_>, stack: StackId) -> Vec<&'a str> {
-    let frames = view.frames_of(stack);
-    frames
-        .map(|frame| view.frame(frame).function.as_str())
-        .collect()
+/// The stacks that pass through a place, largest first, without those of which the metric counts nothing.
+pub fn stacks_through(
+    view: &ProfileView<'_>,
+    subject: &Subject,
+    metric: Metric,
+) -> Vec<StackThrough> {
+    let mut rows: HashMap<(Vec<FrameId>, bool), StackThrough, FxBuildHasher> = HashMap::default();
+    for (stack, figures) in view.allocating_stacks() {
+        let located = located_frames(view, stack);
+        let is_subject: Vec<bool> = located.iter().map(|&frame| subject.holds(frame)).collect();
+        if metric.weight(figures) == 0 || !is_subject.contains(&true) {
+            continue;
+        }
+        let frames: Vec<FrameId> = located.into_iter().map(|(_, frame)| frame).collect();
+        let is_cut_off = view.profile().stacks.is_cut_off(stack);
+        let row = rows
+            .entry((frames, is_cut_off))
+            .or_insert_with_key(|key| StackThrough {
+                frames: key.0.clone(),
+                is_subject,
+                is_cut_off,
+                figures: StackFigures::default(),
+            });
+        row.figures += *figures;
+    }
+    let mut stacks: Vec<StackThrough> = rows.into_values().collect();
+    stacks.sort_by(|a, b| {
+        let rank = |row: &StackThrough| Reverse(metric.weight(&row.figures));
+        rank(a).cmp(&rank(b)).then_with(|| a.frames.cmp(&b.frames))
+    });
+    stacks
 }
 
 /// Figures by function.
@@ -111,11 +146,13 @@ impl<'a> Sums<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::profile::Place;
     use crate::profile::test_profile::TestProfile;
 
-    fn found(test: &TestProfile, function: &str) -> Option<(u64, u64, String, String)> {
+    fn found(test: &TestProfile, place: &str) -> Option<(u64, u64, String, String)> {
         let view = ProfileView::new(&test.profile);
-        let found = callers_and_callees(&view, function, Metric::Live)?;
+        let subject = Subject::find(&view, &Place::parse(place))?;
+        let found = callers_and_callees(&view, &subject, Metric::Live);
         let words = |neighbors: &[Neighbor]| {
             let word =
                 |row: &Neighbor| format!("{} {}", row.function, row.figures.live_at_end.bytes);
@@ -151,7 +188,38 @@ mod tests {
         check(&test, "main", 0, 100, "", "load 90, log 10");
         check(&test, "load", 60, 90, "main 90", "malloc 60, parse 30");
         check(&test, "malloc", 0, 60, "load 60", "");
+        check(&test, "a.c:2", 0, 40, "", "load 30, log 10");
         assert_eq!(found(&test, "nobody"), None);
+    }
+
+    #[test]
+    fn what_is_inlined_at_an_address_does_not_call_it() {
+        let mut test = TestProfile::new();
+        test.allocate(&["main a.c:1", "inner a.c:7 < outer a.c:3", "malloc"], 8, 1);
+        check(&test, "0x1002", 8, 8, "main 8", "malloc 8");
+        check(&test, "outer", 0, 8, "main 8", "inner 8");
+    }
+
+    #[test]
+    fn stacks() {
+        let mut test = TestProfile::new();
+        test.allocate(&["main a.c:1", "load a.c:5", "malloc"], 60, 1);
+        test.allocate(&["main a.c:2", "load a.c:5", "malloc"], 70, 2);
+        test.allocate(&["main a.c:2", "log a.c:9"], 10, 1);
+        let view = ProfileView::new(&test.profile);
+        let subject = Subject::find(&view, &Place::parse("load")).expect("it is there");
+        let words = |row: &StackThrough| {
+            let name = |(&id, &is_subject): (&FrameId, &bool)| {
+                let mark = if is_subject { "*" } else { "" };
+                format!("{}{mark}", view.frame(id).function)
+            };
+            let names: Vec<_> = row.frames.iter().zip(&row.is_subject).map(name).collect();
+            format!("{} {}", names.join(" "), row.figures.live_at_end.bytes)
+        };
+        let stacks = stacks_through(&view, &subject, Metric::Live);
+        let stacks: Vec<_> = stacks.iter().map(words).collect();
+        assert_eq!(stacks, ["malloc load* main 70", "malloc load* main 60"]);
+        assert_eq!(stacks_through(&view, &subject, Metric::Temporary), []);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod metric;
 mod origin;
 mod origin_names;
 mod sites;
+mod subject;
 mod timeline;
 mod trees;
 mod view;
@@ -17,11 +18,12 @@ mod view;
 #[cfg(test)]
 mod test_profile;
 
-pub use callers::{CallersAndCallees, Neighbor, callers_and_callees};
+pub use callers::{CallersAndCallees, Neighbor, StackThrough, callers_and_callees, stacks_through};
 pub use distributions::{PowerRow, distribution, threads_by};
 pub use metric::Metric;
 pub use origin::{Origin, origin};
 pub use sites::{Site, mapping_sites, sites};
+pub use subject::{Place, Subject, similar_places};
 pub use timeline::live_over_time;
 pub use trees::{CallLabel, CallNode, CallTree, bottom_up, by_function, top_down};
 pub use view::{CallFrame, FrameId, ProfileView};

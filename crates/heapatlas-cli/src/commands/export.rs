@@ -12,7 +12,6 @@ use heapatlas_formats::v8;
 use super::metric_name::MetricName;
 use super::profile_export::{self, ProfileFormat};
 use crate::console::Console;
-use crate::duration::parse_duration;
 use crate::exit::{Hint, Outcome};
 use crate::input::{self, OpenedFile};
 use crate::options::{RuleArgs, refuse};
@@ -21,6 +20,7 @@ use crate::paths;
 use crate::profile_input::PartArgs;
 use crate::render::csv::csv_field;
 use crate::render::json;
+use crate::time_point::TimePoint;
 
 /// Write a heap or an allocation profile for other tools
 ///
@@ -49,8 +49,8 @@ pub struct Args {
     #[command(flatten)]
     part: PartArgs,
     /// Only what happened before this time
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
-    until: Option<u64>,
+    #[arg(long, value_name = "TIME", value_parser = TimePoint::parse)]
+    until: Option<TimePoint>,
     #[command(flatten)]
     rules: RuleArgs,
 }
@@ -85,7 +85,7 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<Outcome> {
 
 fn write_heap(file: OpenedFile, args: &Args, console: &Console) -> anyhow::Result<()> {
     let mut misplaced = args.part.given();
-    misplaced.extend(args.until.map(|_| "--until"));
+    misplaced.extend(args.until.as_ref().map(|_| "--until"));
     misplaced.extend(args.by.map(|_| "--by"));
     refuse(
         &misplaced,
@@ -122,7 +122,7 @@ fn write_profile(file: OpenedFile, args: &Args, console: &Console) -> anyhow::Re
         Format::Csv => ProfileFormat::Csv,
         Format::Json => ProfileFormat::Json,
     };
-    let profile = file.into_profile(args.part.up_to(args.until), console)?;
+    let profile = file.into_profile(&args.part.up_to(args.until.as_ref()), console)?;
     let view = ProfileView::new(&profile);
     let metric = args.by.unwrap_or_default();
     write_to(&args.output, console, |out| {

@@ -1,6 +1,7 @@
 //! `summary` of an allocation profile: what, where, how bad.
 
 use std::io::{self, Write};
+use std::ops::Range;
 
 use clap::ValueEnum;
 use heapatlas_analysis::profile::{
@@ -12,7 +13,6 @@ use super::metric_name::MetricName;
 use super::profile_thresholds::ProfileThreshold;
 use super::row_choice::{RowArgs, limit_or};
 use crate::console::Console;
-use crate::duration::parse_duration;
 use crate::exit::Outcome;
 use crate::input::OpenedFile;
 use crate::options::given;
@@ -20,6 +20,7 @@ use crate::profile_input::PartArgs;
 use crate::render::profile_json::{self, ProfileSummary};
 use crate::render::profile_text::ProfileText;
 use crate::render::text::Paint;
+use crate::time_point::TimePoint;
 
 /// Sites by each metric in text when nobody said how many: what fits a screen with the rest.
 const DEFAULT_TEXT_SITES: usize = 5;
@@ -46,9 +47,9 @@ pub struct ProfileArgs {
     histogram: bool,
     #[command(flatten)]
     part: PartArgs,
-    /// Only what happened before this time
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
-    to: Option<u64>,
+    /// Only what happened before this time or mark; what was freed later is live at the end
+    #[arg(long, value_name = "TIME", value_parser = TimePoint::parse)]
+    to: Option<TimePoint>,
     /// Exit with 1 when there is more: live=SIZE, peak=SIZE, allocations=N, temporary=N. Repeatable
     #[arg(long, value_name = "WHAT=MOST", value_parser = ProfileThreshold::parse)]
     fail_on: Vec<ProfileThreshold>,
@@ -87,7 +88,9 @@ pub fn run(
     rows: &RowArgs,
     console: &Console,
 ) -> anyhow::Result<Outcome> {
-    let profile = file.into_profile(args.part.up_to(args.to), console)?;
+    let part = args.part.up_to(args.to.as_ref());
+    let profile = file.into_profile(&part, console)?;
+    let range = shown_time(part.range(&profile.marks)?, &profile);
     warn_of_losses(&profile, console);
     let view = console.measure("name", || ProfileView::new(&profile));
     let answer = console.measure("sites", || Answer::new(&view, args, rows));
@@ -104,9 +107,16 @@ pub fn run(
             width: console.width(),
             is_unicode: console.is_unicode(),
         };
-        answer.text(out, &text, args, limit)
+        answer.text(out, &text, args, range.clone(), limit)
     })?;
     Ok(check(&args.fail_on, &profile, console))
+}
+
+/// The part of the time that a chart shows.
+fn shown_time(part: (Option<u64>, Option<u64>), profile: &AllocationProfile) -> Range<u64> {
+    let end = profile.duration_ns;
+    let to = part.1.map_or(end, |to| to.min(end));
+    part.0.unwrap_or(0).min(to)..to
 }
 
 fn warn_of_losses(profile: &AllocationProfile, console: &Console) {
@@ -118,8 +128,8 @@ fn warn_of_losses(profile: &AllocationProfile, console: &Console) {
     }
     if profile.truncated_stacks > 0 {
         console.remark(&format!(
-            "the stacks of {} allocations are cut off: their outermost frames are missing",
-            profile.truncated_stacks
+            "the stacks of {} of {} allocations are cut off: their outermost frames are missing",
+            profile.truncated_stacks, profile.total.blocks
         ));
     }
 }
@@ -194,12 +204,12 @@ impl<'a> Answer<'a> {
         out: &mut dyn Write,
         text: &ProfileText<'_>,
         args: &ProfileArgs,
+        range: Range<u64>,
         limit: usize,
     ) -> io::Result<()> {
         text.heading(out)?;
-        let end = self.view.profile().duration_ns;
-        let to = args.to.map_or(end, |to| to.min(end));
-        text.chart(out, args.part.from.unwrap_or(0).min(to)..to)?;
+        text.chart(out, range)?;
+        text.marks(out, limit)?;
         for metric in [Metric::Live, Metric::Peak, Metric::Temporary] {
             text.sites(out, metric, &self.sites_by(metric), limit)?;
         }

@@ -8,8 +8,8 @@
 //! ```
 
 use heapatlas_model::{
-    AllocationProfile, Amount, CodeLocation, Frame, LocationId, Module, ModuleId, ProfileFormat,
-    StackFigures, StackId, StackTable, ThreadFigures, TimelinePoint,
+    AllocationProfile, Amount, CodeLocation, Frame, LocationId, Mark, Module, ModuleId,
+    ProfileFormat, StackFigures, StackId, StackTable, ThreadFigures, TimelinePoint,
 };
 
 /// The profile.
@@ -78,6 +78,10 @@ fn describe_process(profile: &mut AllocationProfile) {
         point(1_000_000_000, 12_288),
         point(2_000_000_000, 4096),
     ];
+    profile.marks = vec![Mark {
+        time_ns: 1_500_000_000,
+        text: "loaded".to_owned(),
+    }];
     profile.sizes = [0, 0, 0, 0, 0, 0, 0, 10, 0, 0, 0, 4, 0, 2]
         .map(|blocks| amount(blocks * 64, blocks))
         .to_vec();

@@ -1,10 +1,8 @@
-//! `show`: one object or one class looked at closely.
+//! `show`: one object or one class looked at closely; of an allocation profile one place in the code.
 
 use std::cmp::Reverse;
-use std::convert::Infallible;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use anyhow::anyhow;
 use heapatlas_analysis::{
@@ -13,31 +11,39 @@ use heapatlas_analysis::{
 };
 use heapatlas_model::{Bytes, Count, NodeId, edge_type_name};
 
+use super::profile_show::{self, ProfileShowArgs};
 use super::row_choice::{limit, remark_on_rest};
 use crate::console::Console;
 use crate::exit::{Hint, Outcome};
-use crate::input;
-use crate::options::RuleArgs;
+use crate::input::{self, OpenedFile};
+use crate::options::{RuleArgs, refuse};
 use crate::render::json::{self, ObjectView};
 use crate::render::text::{Paint, Table, printable, short_name, wrapped_path};
 
-/// Show one object (fields, retainers, dominators, path from the root) or the objects of a class
+/// Show one object or the objects of a class; of an allocation profile a function, line or address
+///
+/// Of a heap snapshot: an object with its fields, retainers, dominators and path from the root, or the objects of
+/// a class. Of an allocation profile: what was allocated in a function, at a line or at an address and by way of
+/// it, who calls it, what it calls, and the stacks through it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   heapatlas show app.heapsnapshot @12345
   heapatlas show app.heapsnapshot Session --top 5
-  heapatlas show app.heapsnapshot '(string)' --json")]
+  heapatlas show app.heaptrace parse_line --by total")]
 pub struct Args {
-    /// The snapshot; `-` for stdin
+    /// The snapshot or profile; `-` for stdin
     file: PathBuf,
-    /// An object (@ID, or the bare number), or a class by its name or key
-    what: What,
-    /// Show at most so many rows of each list, 0 for all [default: 20 in text, all in JSON]
+    /// An object (@ID, or the bare number), or a class by its name or key; of a profile a function (its name, or a
+    /// part of it), FILE:LINE, or an address (0x...)
+    what: String,
+    /// Show at most so many rows of each list, 0 for all [default: 20 in text (3 stacks), all in JSON]
     #[arg(long, value_name = "N")]
     top: Option<usize>,
     #[command(flatten)]
     rules: RuleArgs,
+    #[command(flatten)]
+    profile: ProfileShowArgs,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -46,21 +52,41 @@ enum What {
     Class(String),
 }
 
-impl FromStr for What {
-    type Err = Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Infallible> {
-        Ok(match text.strip_prefix('@').unwrap_or(text).parse() {
+impl What {
+    fn parse(text: &str) -> Self {
+        match text.strip_prefix('@').unwrap_or(text).parse() {
             Ok(id) => Self::Object(id),
             Err(_) => Self::Class(text.to_owned()),
-        })
+        }
     }
 }
 
 pub fn run(args: Args, console: &Console) -> anyhow::Result<Outcome> {
-    let heap = input::open(&args.file, args.rules.open_options(), console)?;
+    let file = input::open_any(&args.file, console)?;
+    if !file.is_profile() {
+        let misplaced = args.profile.given();
+        refuse(
+            &misplaced,
+            "allocation profiles",
+            &args.file,
+            "a heap snapshot",
+        )?;
+        return show_in_heap(file, &args, console);
+    }
+    let misplaced = args.rules.given();
+    refuse(
+        &misplaced,
+        "heap snapshots",
+        &args.file,
+        "an allocation profile",
+    )?;
+    profile_show::run(file, &args.what, &args.profile, args.top, console)
+}
+
+fn show_in_heap(file: OpenedFile, args: &Args, console: &Console) -> anyhow::Result<Outcome> {
+    let heap = file.into_heap(args.rules.open_options(), console)?;
     let limit = limit(args.top, console);
-    match &args.what {
+    match &What::parse(&args.what) {
         What::Object(id) => {
             let node = heap
                 .graph()
@@ -345,7 +371,7 @@ mod tests {
             ("@it", What::Class("@it".to_owned())),
         ];
         for (text, what) in cases {
-            assert_eq!(text.parse(), Ok(what));
+            assert_eq!(What::parse(text), what);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! A chart of a value over time, drawn with characters.
 
+use std::ops::Range;
+
 use heapatlas_model::Bytes;
 
 use crate::duration::duration;
@@ -17,6 +19,7 @@ struct Axes {
     side: &'static str,
     corner: &'static str,
     bottom: &'static str,
+    mark: char,
 }
 
 const LINES: Axes = Axes {
@@ -24,12 +27,14 @@ const LINES: Axes = Axes {
     side: "│",
     corner: "└",
     bottom: "─",
+    mark: '▲',
 };
 const PLAIN_LINES: Axes = Axes {
     tick: "+",
     side: "|",
     corner: "+",
     bottom: "-",
+    mark: '^',
 };
 
 /// How many columns a chart of a width has for values.
@@ -38,8 +43,9 @@ pub fn columns(width: usize, largest: u64) -> usize {
     width.saturating_sub(label + 1).max(20)
 }
 
-/// The lines of a chart: one column a value, labeled with the largest value and the times of both ends.
-pub fn lines(values: &[u64], from_ns: u64, to_ns: u64, is_unicode: bool) -> Vec<String> {
+/// The lines of a chart: one column a value, labeled with the largest value and the times of both ends. Below it
+/// the places of `marks`, which are times.
+pub fn lines(values: &[u64], time_ns: Range<u64>, marks: &[u64], is_unicode: bool) -> Vec<String> {
     let largest = values.iter().copied().max().unwrap_or(0);
     let axes = if is_unicode { LINES } else { PLAIN_LINES };
     let cells: &[&str] = if is_unicode { &BLOCKS } else { &PLAIN };
@@ -61,13 +67,34 @@ pub fn lines(values: &[u64], from_ns: u64, to_ns: u64, is_unicode: bool) -> Vec<
         .collect();
     let bottom = axes.bottom.repeat(values.len());
     lines.push(format!("{:>label_width$}{}{bottom}", "0 B", axes.corner));
-    let (from, to) = (duration(from_ns), duration(to_ns));
+    let places = mark_places(marks, &time_ns, values.len(), axes.mark);
+    lines.extend(places.map(|places| format!("{:label_width$} {places}", "")));
+    let (from, to) = (duration(time_ns.start), duration(time_ns.end));
     let gap = values
         .len()
         .saturating_sub(from.chars().count())
         .max(to.chars().count() + 1);
     lines.push(format!("{:label_width$} {from}{to:>gap$}", ""));
     lines
+}
+
+/// A line with a mark in each column in whose time there is one; `None` when there is no such column.
+fn mark_places(marks: &[u64], time_ns: &Range<u64>, columns: usize, mark: char) -> Option<String> {
+    let length = u128::from(time_ns.end.saturating_sub(time_ns.start)).max(1);
+    let mut line = vec![' '; columns];
+    // What was set when the recording ended belongs to the last column.
+    for &at in marks
+        .iter()
+        .filter(|&at| (time_ns.start..=time_ns.end).contains(at))
+    {
+        let column = u128::from(at - time_ns.start) * columns as u128 / length;
+        if let Some(place) = line.get_mut((column as usize).min(columns.saturating_sub(1))) {
+            *place = mark;
+        }
+    }
+    let line: String = line.into_iter().collect();
+    let line = line.trim_end();
+    (!line.is_empty()).then(|| line.to_owned())
 }
 
 fn label_width(largest: u64) -> usize {
@@ -103,23 +130,35 @@ mod tests {
             "    0 B└────────────",
             "        0 s   2.00 s",
         ];
-        assert_eq!(lines(&VALUES, 0, 2_000_000_000, true), expected);
+        assert_eq!(lines(&VALUES, 0..2_000_000_000, &[], true), expected);
     }
 
     #[test]
     fn plain_characters() {
-        let lines = lines(&VALUES, 0, 2_000_000_000, false);
+        let lines = lines(&VALUES, 0..2_000_000_000, &[], false);
         assert!(lines.iter().all(|line| line.is_ascii()));
         assert_eq!(lines[0], "1.0 KiB+      ## #");
     }
 
     #[test]
     fn nothing_and_too_much() {
-        assert_eq!(lines(&[0; 3], 0, 0, true)[7], "   │");
+        assert_eq!(lines(&[0; 3], 0..0, &[], true)[7], "   │");
         assert_eq!(
-            lines(&[u64::MAX], 0, u64::MAX, true)[0].chars().last(),
+            lines(&[u64::MAX], 0..u64::MAX, &[], true)[0].chars().last(),
             Some('█')
         );
-        assert_eq!(lines(&[], 0, 5, true).len(), HEIGHT + 2);
+        assert_eq!(lines(&[], 0..5, &[3], true).len(), HEIGHT + 2);
+    }
+
+    #[test]
+    fn marks_stand_below_their_times() {
+        let line = |marks: &[u64], is_unicode| {
+            lines(&VALUES, 1000..2200, marks, is_unicode)[HEIGHT + 1].clone()
+        };
+        // 100 ns a column.
+        let marks = [0, 1000, 1050, 1399, 1400, 2200, 2201];
+        assert_eq!(line(&marks, true), "        ▲  ▲▲      ▲");
+        assert_eq!(line(&marks, false), "        ^  ^^      ^");
+        assert_eq!(line(&[5], true), "        1.0 µs 2.2 µs");
     }
 }

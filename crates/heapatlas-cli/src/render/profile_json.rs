@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use heapatlas_analysis::profile::{
     CallLabel, CallNode, CallTree, Metric, PowerRow, ProfileView, Site, distribution, threads_by,
 };
-use heapatlas_model::{AllocationProfile, Amount, StackFigures, ThreadFigures};
+use heapatlas_model::{AllocationProfile, Amount, Mark, StackFigures, ThreadFigures};
 use serde::Serialize;
 
 use super::json::{Rows, VERSION, write};
@@ -30,7 +30,7 @@ pub struct ProfileSummary<'a> {
 /// `summary --json` of a profile.
 pub fn summary(out: &mut dyn Write, summary: &ProfileSummary<'_>) -> io::Result<()> {
     #[derive(Serialize)]
-    struct Object<'a, S, T, H, C> {
+    struct Object<'a, S, M, T, H, C> {
         version: u32,
         format: &'static str,
         command: &'a [String],
@@ -41,7 +41,10 @@ pub fn summary(out: &mut dyn Write, summary: &ProfileSummary<'_>) -> io::Result<
         live_at_end: AmountObject,
         temporary: TemporaryObject,
         truncated_stacks: u64,
+        mode: &'static str,
+        sample_interval_bytes: u64,
         sites: S,
+        marks: M,
         #[serde(skip_serializing_if = "Option::is_none")]
         mappings: Option<MappingsObject>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,7 +81,10 @@ pub fn summary(out: &mut dyn Write, summary: &ProfileSummary<'_>) -> io::Result<
             allocations: profile.temporary.blocks,
         },
         truncated_stacks: profile.truncated_stacks,
+        mode: profile.mode.name(),
+        sample_interval_bytes: profile.sample_interval_bytes,
         sites: Rows(summary.sites.iter().map(|site| SiteObject::new(site))),
+        marks: Rows(profile.marks.iter().map(MarkObject::new)),
         mappings: MappingsObject::new(summary.view, summary.most_mapping_sites),
         threads: summary.has_threads.then(|| threads().collect::<Vec<_>>()),
         histograms: summary.has_histograms.then(|| histograms_object(profile)),
@@ -113,6 +119,21 @@ struct TemporaryObject {
 }
 
 #[derive(Serialize)]
+struct MarkObject<'a> {
+    time_ns: u64,
+    text: &'a str,
+}
+
+impl<'a> MarkObject<'a> {
+    fn new(mark: &'a Mark) -> Self {
+        Self {
+            time_ns: mark.time_ns,
+            text: &mark.text,
+        }
+    }
+}
+
+#[derive(Serialize)]
 struct AmountObject {
     bytes: u64,
     blocks: u64,
@@ -129,7 +150,7 @@ impl AmountObject {
 
 /// Figures of whatever allocates.
 #[derive(Serialize)]
-struct FiguresObject {
+pub(super) struct FiguresObject {
     allocations: u64,
     bytes: u64,
     peak_bytes: u64,
@@ -139,7 +160,7 @@ struct FiguresObject {
 }
 
 impl FiguresObject {
-    fn new(figures: &StackFigures) -> Self {
+    pub(super) fn new(figures: &StackFigures) -> Self {
         Self {
             allocations: figures.total.blocks,
             bytes: figures.total.bytes,
@@ -208,6 +229,7 @@ fn histograms_object(profile: &AllocationProfile) -> impl Serialize {
     struct Object {
         sizes: Vec<SizeObject>,
         lifetimes: Vec<LifetimeObject>,
+        deepest_stack: u32,
     }
     #[derive(Serialize)]
     struct SizeObject {
@@ -241,6 +263,7 @@ fn histograms_object(profile: &AllocationProfile) -> impl Serialize {
             .into_iter()
             .map(lifetime)
             .collect(),
+        deepest_stack: profile.deepest_stack(),
     }
 }
 
@@ -309,13 +332,14 @@ mod tests {
             r#""duration_ns":2000000000,"totals":{"allocations":16,"frees":12,"bytes":12928},"#,
             r#""peak":{"bytes":12288,"blocks":6,"time_ns":1000000000},"#,
             r#""live_at_end":{"bytes":4096,"blocks":4},"temporary":{"allocations":10},"#,
-            r#""truncated_stacks":1,"sites":["#,
+            r#""truncated_stacks":1,"mode":"exact","sample_interval_bytes":0,"sites":["#,
             r#"{"function":"load","file":"app.c","line":20,"module":"/opt/app/app","allocations":4,"#,
             r#""bytes":4096,"peak_bytes":4096,"live_bytes":4096,"live_blocks":4,"temporary":0},"#,
             r#"{"function":"libz.so.1+0x50","file":null,"line":null,"module":"/usr/lib/libz.so.1","#,
             r#""allocations":2,"bytes":8192,"peak_bytes":8192,"live_bytes":0,"live_blocks":0,"temporary":0},"#,
             r#"{"function":"log","file":"app.c","line":30,"module":"/opt/app/app","allocations":10,"#,
-            r#""bytes":640,"peak_bytes":0,"live_bytes":0,"live_blocks":0,"temporary":10}]}"#,
+            r#""bytes":640,"peak_bytes":0,"live_bytes":0,"live_blocks":0,"temporary":10}],"#,
+            r#""marks":[{"time_ns":1500000000,"text":"loaded"}]}"#,
             "\n"
         );
         assert_eq!(json(false), expected);
@@ -337,7 +361,7 @@ mod tests {
         );
         assert!(all.contains(rest), "{all}");
         let end = concat!(
-            r#""lifetimes":[{"from_ns":256,"to_ns":511,"blocks":10,"bytes":0}],"tree":["#,
+            r#""lifetimes":[{"from_ns":256,"to_ns":511,"blocks":10,"bytes":0}],"deepest_stack":3,"tree":["#,
             r#"{"depth":0,"kind":"root","function":"","file":null,"line":null,"module":null,"#,
             r#""allocations":16,"bytes":12928,"peak_bytes":12288,"live_bytes":4096,"live_blocks":4,"#,
             r#""temporary":10,"omitted":3}]}"#,

@@ -47,12 +47,24 @@ impl ProfileText<'_> {
             duration(profile.duration_ns),
             profile.exit_status.map(status_in_words).unwrap_or_default()
         )?;
+        if self.is_sampled() {
+            writeln!(
+                out,
+                "sampled every {} on average: all figures are estimates",
+                Bytes(profile.sample_interval_bytes)
+            )?;
+        }
         writeln!(out)?;
         let mut table = Table::new(&["", "", ""]);
         for (name, figure, remark) in self.totals() {
             table.row(vec![format!("  {name:<12}"), figure, remark]);
         }
         table.write(out, self.paint)
+    }
+
+    /// Whether figures are estimates.
+    fn is_sampled(&self) -> bool {
+        self.profile().sample_interval_bytes != 0
     }
 
     fn command(&self) -> String {
@@ -72,7 +84,14 @@ impl ProfileText<'_> {
 
     fn totals(&self) -> [(&'static str, String, String); 4] {
         let profile = self.profile();
-        let temporary = percent(profile.temporary.blocks, profile.total.blocks);
+        let share = percent(profile.temporary.blocks, profile.total.blocks);
+        let (temporary, what_is) = match self.is_sampled() {
+            true => ("-".to_owned(), "unknown: samples do not tell".to_owned()),
+            false => (
+                Count(profile.temporary.blocks).to_string(),
+                format!("{share} of allocations: freed before the thread's next one"),
+            ),
+        };
         [
             (
                 "allocations",
@@ -83,11 +102,7 @@ impl ProfileText<'_> {
                     Count(profile.frees)
                 ),
             ),
-            (
-                "temporary",
-                Count(profile.temporary.blocks).to_string(),
-                format!("{temporary} of allocations: freed before the thread's next one"),
-            ),
+            ("temporary", temporary, what_is),
             (
                 "peak",
                 Bytes(profile.peak.bytes).to_string(),
@@ -113,10 +128,28 @@ impl ProfileText<'_> {
         let columns = chart::columns(self.width, self.profile().peak.bytes);
         let values = live_over_time(self.profile(), time_ns.clone(), columns);
         writeln!(out, "\n{}", self.paint.bold("live bytes over time"))?;
-        for line in chart::lines(&values, time_ns.start, time_ns.end, self.is_unicode) {
+        let marks: Vec<u64> = self.profile().marks.iter().map(|m| m.time_ns).collect();
+        for line in chart::lines(&values, time_ns, &marks, self.is_unicode) {
             writeln!(out, "{line}")?;
         }
         Ok(())
+    }
+
+    /// The first moments that have a name, if there are any.
+    pub fn marks(&self, out: &mut dyn Write, limit: usize) -> io::Result<()> {
+        let marks = &self.profile().marks;
+        if marks.is_empty() {
+            return Ok(());
+        }
+        writeln!(out, "\n{}", self.paint.bold("marks"))?;
+        let mut table = Table::new(&["at", "text"]);
+        for mark in marks.iter().take(limit) {
+            table.row(vec![duration(mark.time_ns), cut(&printable(&mark.text))]);
+        }
+        if let Some(rest) = remark_on_rest(marks.len(), marks.len().min(limit), "mark", "marks") {
+            table.remark(rest);
+        }
+        table.write(out, self.paint)
     }
 
     /// The first sites by a metric, of which the profile has so much in all.
@@ -225,14 +258,16 @@ impl ProfileText<'_> {
         table.write(out, self.paint)
     }
 
-    /// How sizes and lifetimes are distributed.
+    /// How sizes and lifetimes are distributed, and how deep the stacks are.
     pub fn histograms(&self, out: &mut dyn Write) -> io::Result<()> {
         let sizes = distribution(&self.profile().sizes);
         let size_range = |row: &PowerRow| range(row, |bytes| Bytes(bytes).to_string());
         self.histogram(out, "blocks by size", &sizes, size_range)?;
         let lifetimes = distribution(&self.profile().lifetimes);
         let time_range = |row: &PowerRow| range(row, duration);
-        self.histogram(out, "freed blocks by lifetime", &lifetimes, time_range)
+        self.histogram(out, "freed blocks by lifetime", &lifetimes, time_range)?;
+        let deepest = Count(u64::from(self.profile().deepest_stack()));
+        writeln!(out, "\ndeepest stack: {deepest} frames")
     }
 
     fn histogram(
@@ -274,7 +309,12 @@ pub fn site_place(site: &Site) -> String {
     frame.map_or("(no stack)".to_owned(), place)
 }
 
-fn amount_cells(metric: Metric, amount: Amount, whole: u64, name: String) -> Vec<String> {
+pub(super) fn amount_cells(
+    metric: Metric,
+    amount: Amount,
+    whole: u64,
+    name: String,
+) -> Vec<String> {
     vec![
         Bytes(amount.bytes).to_string(),
         Count(amount.blocks).to_string(),
@@ -318,7 +358,7 @@ fn status_in_words(status: i32) -> String {
 }
 
 /// `load  src/table.c:45`, `load  (libz.so.1)`.
-fn place(frame: &CallFrame) -> String {
+pub(super) fn place(frame: &CallFrame) -> String {
     let function = cut(&printable(&frame.function));
     match (&frame.file, frame.line, &frame.module) {
         (Some(file), Some(line), _) => format!("{function}  {}:{line}", short_path(file)),

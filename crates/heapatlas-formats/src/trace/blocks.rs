@@ -2,22 +2,20 @@
 
 use heapatlas_trace::crc32;
 use heapatlas_trace::file::{
-    self, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Codec, HEADER_BYTES, MAX_PAYLOAD_BYTES,
-    TAIL_BYTES,
+    self, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Codec, HEADER_BYTES, MAX_GROUP_BYTES,
+    MAX_PAYLOAD_BYTES, TAIL_BYTES,
 };
 use zstd::bulk::Decompressor;
 
-use super::columns;
 use super::error::{Problem, ReadError};
+use super::streams::Unpacker;
 
 /// A block of a known kind, its payload whole but not looked at.
 #[derive(Clone, Copy)]
 pub(super) struct Block<'a> {
     /// Where its header is in the file.
     pub offset: usize,
-    /// Events in columns count as events: they are joined when they are unpacked.
     pub kind: BlockKind,
-    is_columns: bool,
     header: BlockHeader,
     stored: &'a [u8],
 }
@@ -32,10 +30,11 @@ pub(super) struct Blocks<'a> {
 /// Finds the blocks of a file.
 pub(super) fn walk(source: &[u8]) -> Result<Blocks<'_>, ReadError> {
     check_header(source)?;
-    let mut blocks = Vec::new();
+    let mut blocks: Vec<Block<'_>> = Vec::new();
     let mut offset = HEADER_BYTES;
+    let mut group_bytes = 0;
     let stopped_by = loop {
-        match next_block(source, offset) {
+        match next_block(source, offset).and_then(|next| limit_group(&mut group_bytes, next)) {
             Ok((kind, block)) => {
                 offset += BLOCK_HEADER_BYTES + block.len();
                 let is_index = kind.is_some_and(|block| block.kind == BlockKind::Index);
@@ -62,8 +61,26 @@ fn check_header(source: &[u8]) -> Result<(), ReadError> {
     Err(ReadError::header(problem))
 }
 
+type Next<'a> = (Option<Block<'a>>, &'a [u8]);
+
+/// Readers unpack groups of blocks as a whole.
+fn limit_group<'a>(group_bytes: &mut usize, next: Next<'a>) -> Result<Next<'a>, ReadError> {
+    let Some(block) = next.0.filter(|block| block.kind == BlockKind::Columns) else {
+        return Ok(next);
+    };
+    if !block.continues_group() {
+        *group_bytes = 0;
+    }
+    *group_bytes += block.raw_bytes();
+    if *group_bytes > MAX_GROUP_BYTES {
+        let problem = Problem::Packing("its group of blocks is too large".to_owned());
+        return Err(ReadError::block(block.offset, problem));
+    }
+    Ok(next)
+}
+
 /// The stored payload at an offset, and the block if its kind is known.
-fn next_block(source: &[u8], offset: usize) -> Result<(Option<Block<'_>>, &[u8]), ReadError> {
+fn next_block(source: &[u8], offset: usize) -> Result<Next<'_>, ReadError> {
     let error = |problem| ReadError::block(offset, problem);
     let rest = &source[offset..];
     if rest.is_empty() {
@@ -91,11 +108,7 @@ fn next_block(source: &[u8], offset: usize) -> Result<(Option<Block<'_>>, &[u8])
     Ok((
         kind.map(|kind| Block {
             offset,
-            is_columns: kind == BlockKind::Columns,
-            kind: match kind {
-                BlockKind::Columns => BlockKind::Events,
-                kind => kind,
-            },
+            kind,
             header,
             stored,
         }),
@@ -125,13 +138,33 @@ impl Block<'_> {
         self.header.raw_bytes as usize
     }
 
-    /// The payload, checked and unpacked.
+    /// Whether it can only be unpacked behind the block of columns before it.
+    pub fn continues_group(&self) -> bool {
+        self.header.codec == Codec::StreamsContinued as u8
+    }
+
+    /// The payload of a block that stands alone, checked and unpacked.
     pub fn unpack(&self, decompressor: &mut Decompressor<'_>) -> Result<Vec<u8>, ReadError> {
-        self.try_unpack(decompressor)
+        self.check()
+            .and_then(|codec| self.try_unpack(codec, decompressor))
             .map_err(|problem| ReadError::block(self.offset, problem))
     }
 
-    fn try_unpack(&self, decompressor: &mut Decompressor<'_>) -> Result<Vec<u8>, Problem> {
+    /// The payload of a block of columns, checked and unpacked behind those of its group before it.
+    pub fn unpack_columns(&self, unpackers: &mut Unpackers) -> Result<Vec<u8>, ReadError> {
+        self.check()
+            .and_then(|codec| match codec {
+                Codec::Streams | Codec::StreamsContinued => {
+                    unpackers
+                        .streams
+                        .unpack(codec, self.stored, self.raw_bytes())
+                }
+                _ => self.try_unpack(codec, &mut unpackers.frames),
+            })
+            .map_err(|problem| ReadError::block(self.offset, problem))
+    }
+
+    fn check(&self) -> Result<Codec, Problem> {
         let found = crc32(self.stored);
         if found != self.header.crc32 {
             return Err(Problem::Checksum {
@@ -139,17 +172,24 @@ impl Block<'_> {
                 found,
             });
         }
-        let raw = match Codec::from_code(self.header.codec) {
-            Some(Codec::Plain) => self.stored.to_vec(),
-            Some(Codec::Zstd) => decompressor
+        Codec::from_code(self.header.codec).ok_or_else(|| self.unknown_codec())
+    }
+
+    fn unknown_codec(&self) -> Problem {
+        Problem::Packing(format!("codec {} is unknown", self.header.codec))
+    }
+
+    fn try_unpack(
+        &self,
+        codec: Codec,
+        decompressor: &mut Decompressor<'_>,
+    ) -> Result<Vec<u8>, Problem> {
+        let raw = match codec {
+            Codec::Plain => self.stored.to_vec(),
+            Codec::Zstd => decompressor
                 .decompress(self.stored, self.raw_bytes())
                 .map_err(|error| Problem::Packing(error.to_string()))?,
-            None => {
-                return Err(Problem::Packing(format!(
-                    "codec {} is unknown",
-                    self.header.codec
-                )));
-            }
+            Codec::Streams | Codec::StreamsContinued => return Err(self.unknown_codec()),
         };
         if raw.len() != self.raw_bytes() {
             return Err(Problem::Packing(format!(
@@ -158,11 +198,30 @@ impl Block<'_> {
                 self.raw_bytes()
             )));
         }
-        if self.is_columns {
-            return columns::join(&raw)
-                .map_err(|malformed| Problem::Packing(malformed.to_string()));
-        }
         Ok(raw)
+    }
+}
+
+/// What unpacks the blocks of a group.
+pub(super) struct Unpackers {
+    frames: Decompressor<'static>,
+    streams: Unpacker,
+}
+
+impl Unpackers {
+    pub fn new() -> Self {
+        Self {
+            frames: decompressor(),
+            streams: Unpacker::default(),
+        }
+    }
+
+    /// The payload of any block.
+    pub fn unpack(&mut self, block: &Block<'_>) -> Result<Vec<u8>, ReadError> {
+        match block.kind {
+            BlockKind::Columns => block.unpack_columns(self),
+            _ => block.unpack(&mut self.frames),
+        }
     }
 }
 

@@ -53,6 +53,12 @@ pub enum Problem {
     /// A payload that does not unpack to what its header says.
     #[error("its payload cannot be unpacked: {0}")]
     Packing(String),
+    /// A part of the recording is asked for, and the file holds only the sums of the whole.
+    #[error(
+        "the recording holds sums in place of events (`--mode aggregate`): nothing can be chosen from it \
+         by time or thread"
+    )]
+    NoEvents,
     /// Something in the payload.
     #[error("its payload is malformed: {0}")]
     Payload(#[from] Malformed),

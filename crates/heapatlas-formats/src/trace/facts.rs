@@ -55,16 +55,30 @@ impl Facts {
             self.end = Some(End::read(payload).map_err(malformed)?);
             return Ok(());
         }
-        let thread = ThreadInfo::read(payload).map_err(malformed)?;
+        self.note_thread(&ThreadInfo::read(payload).map_err(malformed)?);
+        Ok(())
+    }
+
+    /// Notes a thread's number in the system and its latest name.
+    pub fn note_thread(&mut self, thread: &ThreadInfo<'_>) {
         let known = self.threads.entry(thread.thread).or_default();
         known.os_thread_id = thread.os_thread_id;
         known.name = String::from_utf8_lossy(thread.name).into_owned();
-        Ok(())
+    }
+
+    /// Forgets a thread that nobody will ask for any more.
+    pub fn forget_thread(&mut self, number: u64) {
+        self.threads.remove(&number);
     }
 
     /// What is known of a thread by its number within the recording.
     pub fn thread(&self, number: u64) -> ThreadFacts {
         self.threads.get(&number).cloned().unwrap_or_default()
+    }
+
+    /// Whether anything is known of a thread.
+    pub fn is_thread(&self, number: u64) -> bool {
+        self.threads.contains_key(&number)
     }
 
     /// Whether a thread has this number in the system.

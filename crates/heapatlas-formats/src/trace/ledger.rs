@@ -3,18 +3,25 @@
 //! The peak costs the same at every event, however many stacks there are. The peak has an epoch, one more whenever
 //! as much is live as never before. A stack remembers the epoch in which it was touched last; when it is touched
 //! in a later one, what it held until then is what it held at the latest peak.
+//!
+//! A sampled block stands for several (`samples`), from its allocation to its free.
 
 use std::ops::Range;
 
 use heapatlas_model::{Amount, TimelinePoint};
+use rustc_hash::FxHashSet;
 
 use super::clock::Clock;
-use super::live_blocks::{LiveBlock, LiveBlocks};
+use super::live_blocks::{LiveBlock, LiveBlocks, RegionHint};
 use super::mappings::MappingBooks;
+use super::samples::Samples;
 use super::timeline::Timeline;
 
 /// The stack of blocks that are only followed, since they are not asked for.
 pub(super) const NOT_COUNTED: u32 = u32::MAX;
+
+/// The address of a reallocated block that was not sampled.
+const NOT_SAMPLED: u64 = 0;
 
 /// One row for each number of bits, from none to 64.
 pub(super) type Histogram = [Amount; 65];
@@ -25,7 +32,10 @@ pub(super) struct Ledger {
     range: Range<u64>,
     pub stacks: Vec<StackRow>,
     pub threads: Vec<ThreadRow>,
+    /// The sums of threads that ended and whose rows were given to others.
+    pub retired: Option<RetiredThreads>,
     blocks: LiveBlocks,
+    samples: Samples,
     pub timeline: Timeline,
     epoch: u64,
     pub live: Amount,
@@ -70,6 +80,15 @@ pub(super) struct ThreadRow {
     /// Where it allocated its last block.
     last_address: Option<u64>,
     reallocating: Option<Reallocation>,
+    /// The mean number of bytes between its samples; 0 where every allocation is recorded.
+    sample_interval: u64,
+}
+
+/// Threads that ended, as one row.
+#[derive(Clone, Copy, Default)]
+pub(super) struct RetiredThreads {
+    pub count: u64,
+    pub row: ThreadRow,
 }
 
 /// A block that is in the hands of `realloc`.
@@ -81,14 +100,17 @@ struct Reallocation {
 }
 
 impl Ledger {
-    pub fn new(range: Range<u64>, clock: Clock) -> Self {
+    /// Books of a range of ticks. Threads are taken to sample with the interval given until they say another one.
+    pub fn new(range: Range<u64>, clock: Clock, sample_interval: u64) -> Self {
         Self {
             timeline: Timeline::new(range.start.max(clock.start_tick())),
             clock,
             range,
             stacks: Vec::new(),
             threads: Vec::new(),
+            retired: None,
             blocks: LiveBlocks::new(),
+            samples: Samples::new(sample_interval),
             epoch: 0,
             live: Amount::default(),
             peak: Amount::default(),
@@ -112,8 +134,43 @@ impl Ledger {
     pub fn add_thread(&mut self, is_counted: bool) {
         self.threads.push(ThreadRow {
             is_counted,
+            sample_interval: self.samples.first_interval(),
             ..ThreadRow::default()
         });
+    }
+
+    /// Adds the sums of those of some threads of which nothing is live to the retired ones, and returns these:
+    /// their rows are free for others. They must have ended.
+    pub fn retire_threads(&mut self, ended: &[u32]) -> Vec<u32> {
+        // A block in the hands of another thread's `realloc` may become live again.
+        let reallocating = self.threads.iter().filter_map(|row| row.reallocating);
+        let pinned: FxHashSet<u32> = reallocating.map(|old| old.block.thread).collect();
+        let mut free = Vec::new();
+        for &thread in ended {
+            let row = self.threads[thread as usize];
+            let is_live = row.balance.live.blocks > 0 || row.reallocating.is_some();
+            if !is_live && !pinned.contains(&thread) {
+                self.retire(&row);
+                self.threads[thread as usize] = ThreadRow {
+                    is_counted: row.is_counted,
+                    ..ThreadRow::default()
+                };
+                free.push(thread);
+            }
+        }
+        free
+    }
+
+    fn retire(&mut self, row: &ThreadRow) {
+        let (peak, _) = self.peak_and_live(&row.balance);
+        let retired = self.retired.get_or_insert_default();
+        retired.count += 1;
+        let sums = &mut retired.row;
+        sums.balance.touch(self.epoch, |_| ());
+        sums.balance.peak += peak;
+        sums.total += row.total;
+        sums.temporary += row.temporary;
+        sums.frees += row.frees;
     }
 
     /// Adds rows for new stacks.
@@ -123,10 +180,28 @@ impl Ledger {
         }
     }
 
-    /// Tells that an address will soon be asked for.
-    #[inline]
-    pub fn prefetch(&self, address: u64) {
-        self.blocks.prefetch(address);
+    /// From here on a thread's allocations are sampled with this mean number of bytes between samples; 0:
+    /// every one is recorded.
+    pub fn set_sample_interval(&mut self, thread: u32, interval_bytes: u64) {
+        self.samples.note_interval(interval_bytes);
+        self.threads[thread as usize].sample_interval = interval_bytes;
+    }
+
+    /// The largest interval between samples; 0 if every allocation was recorded.
+    pub fn most_sample_interval(&self) -> u64 {
+        self.samples.most_interval()
+    }
+
+    /// Tells of addresses that will soon be asked for, in this order; `is_freed` that a block should be there.
+    pub fn prefetch(&self, addresses: impl Iterator<Item = (u64, bool)> + Clone) {
+        // All slots are on their way before the first one is looked at.
+        let mut hint = RegionHint::default();
+        for (address, _) in addresses.clone() {
+            self.blocks.prefetch_slot(address, &mut hint);
+        }
+        for (address, _) in addresses.filter(|(_, is_freed)| *is_freed) {
+            self.blocks.prefetch_row(address, &mut hint);
+        }
     }
 
     #[inline]
@@ -137,17 +212,25 @@ impl Ledger {
         let row = &mut self.threads[thread as usize];
         let is_counted = row.is_counted && tick >= self.range.start;
         let stack = if is_counted { stack } else { NOT_COUNTED };
+        let mut amount = Amount {
+            bytes: size_bytes,
+            blocks: 1,
+        };
+        if row.sample_interval != 0 && is_counted {
+            amount = self.samples.weigh(row.sample_interval, stack, size_bytes);
+        }
         let block = LiveBlock {
-            size_bytes,
+            bytes: amount.bytes,
+            blocks: amount.blocks as u32,
             tick,
             stack,
             thread,
         };
         if is_counted {
-            add(&mut row.total, size_bytes);
-            add(&mut self.stacks[stack as usize].total, size_bytes);
-            add(&mut self.total, size_bytes);
-            add(&mut self.sizes[bits(size_bytes)], size_bytes);
+            add(&mut row.total, amount);
+            add(&mut self.stacks[stack as usize].total, amount);
+            add(&mut self.total, amount);
+            add(&mut self.sizes[bits(size_bytes)], amount);
         }
         self.hold(address, block, tick);
         self.threads[thread as usize].last_address = Some(address);
@@ -165,13 +248,13 @@ impl Ledger {
         let row = &mut self.threads[thread as usize];
         // No later block can be meant: had the thread allocated one, its last address were that one's.
         let is_temporary = block.thread == thread && row.last_address == Some(address);
-        if is_temporary && block.stack != NOT_COUNTED {
-            add(&mut row.temporary, block.size_bytes);
-            add(
-                &mut self.stacks[block.stack as usize].temporary,
-                block.size_bytes,
-            );
-            add(&mut self.temporary, block.size_bytes);
+        // What a thread allocated since a sample is not known.
+        let is_known = self.samples.most_interval() == 0;
+        if is_temporary && is_known && block.stack != NOT_COUNTED {
+            let amount = block.amount();
+            add(&mut row.temporary, amount);
+            add(&mut self.stacks[block.stack as usize].temporary, amount);
+            add(&mut self.temporary, amount);
         }
     }
 
@@ -189,7 +272,7 @@ impl Ledger {
         });
     }
 
-    /// The old block was freed, and another one allocated. The old one does not count as temporary: its
+    /// The old block was freed, and another one allocated, unless its address says that it was not sampled. The old one does not count as temporary: its
     /// contents live on.
     pub fn end_reallocation(
         &mut self,
@@ -205,7 +288,9 @@ impl Ledger {
         if let Some(old) = self.threads[thread as usize].reallocating.take() {
             self.count_free(thread, old.block, old.tick);
         }
-        self.allocate(thread, stack, size_bytes, address, tick);
+        if address != NOT_SAMPLED {
+            self.allocate(thread, stack, size_bytes, address, tick);
+        }
     }
 
     /// The old block is live as before.
@@ -244,8 +329,10 @@ impl Ledger {
     }
 
     /// The timeline up to the tick at which the books ended.
-    pub fn take_timeline(self, end_tick: u64) -> Vec<TimelinePoint> {
-        self.timeline.points(&self.clock, end_tick, self.live)
+    pub fn timeline(&self, end_tick: u64) -> Vec<TimelinePoint> {
+        self.timeline
+            .clone()
+            .points(&self.clock, end_tick, self.live)
     }
 
     /// What a stack or thread held at the peak, and what it holds.
@@ -266,14 +353,15 @@ impl Ledger {
         if block.stack == NOT_COUNTED {
             return;
         }
+        let amount = block.amount();
         self.timeline.advance(tick, self.live);
         self.stacks[block.stack as usize]
             .balance
-            .touch(self.epoch, |live| add(live, block.size_bytes));
+            .touch(self.epoch, |live| add(live, amount));
         self.threads[block.thread as usize]
             .balance
-            .touch(self.epoch, |live| add(live, block.size_bytes));
-        add(&mut self.live, block.size_bytes);
+            .touch(self.epoch, |live| add(live, amount));
+        add(&mut self.live, amount);
         self.timeline.note(self.live);
         // On equal peaks the last one.
         if self.live.bytes >= self.peak.bytes {
@@ -299,14 +387,15 @@ impl Ledger {
         if block.stack == NOT_COUNTED {
             return;
         }
+        let amount = block.amount();
         self.timeline.advance(tick, self.live);
         self.stacks[block.stack as usize]
             .balance
-            .touch(self.epoch, |live| subtract(live, block.size_bytes));
+            .touch(self.epoch, |live| subtract(live, amount));
         self.threads[block.thread as usize]
             .balance
-            .touch(self.epoch, |live| subtract(live, block.size_bytes));
-        subtract(&mut self.live, block.size_bytes);
+            .touch(self.epoch, |live| subtract(live, amount));
+        subtract(&mut self.live, amount);
     }
 
     #[inline]
@@ -314,15 +403,24 @@ impl Ledger {
         if block.stack == NOT_COUNTED {
             return;
         }
-        self.frees += 1;
-        self.threads[thread as usize].frees += 1;
+        let amount = block.amount();
+        self.frees += amount.blocks;
+        self.threads[thread as usize].frees += amount.blocks;
         let ticks = tick.saturating_sub(block.tick);
         let row = &mut self.stacks[block.stack as usize];
-        row.lifetime_ticks = row.lifetime_ticks.saturating_add(ticks);
-        add(
-            &mut self.lifetimes[bits(self.clock.ns(ticks))],
-            block.size_bytes,
-        );
+        let all_ticks = ticks.saturating_mul(amount.blocks);
+        row.lifetime_ticks = row.lifetime_ticks.saturating_add(all_ticks);
+        add(&mut self.lifetimes[bits(self.clock.ns(ticks))], amount);
+    }
+}
+
+impl LiveBlock {
+    #[inline]
+    fn amount(&self) -> Amount {
+        Amount {
+            bytes: self.bytes,
+            blocks: u64::from(self.blocks),
+        }
     }
 }
 
@@ -345,15 +443,15 @@ impl Balance {
 
 /// Sums wrap: no process has 2^64 bytes, and a file that says so shall not end ours.
 #[inline]
-pub(super) fn add(amount: &mut Amount, bytes: u64) {
-    amount.bytes = amount.bytes.wrapping_add(bytes);
-    amount.blocks += 1;
+pub(super) fn add(amount: &mut Amount, more: Amount) {
+    amount.bytes = amount.bytes.wrapping_add(more.bytes);
+    amount.blocks = amount.blocks.wrapping_add(more.blocks);
 }
 
 #[inline]
-fn subtract(amount: &mut Amount, bytes: u64) {
-    amount.bytes = amount.bytes.wrapping_sub(bytes);
-    amount.blocks -= 1;
+fn subtract(amount: &mut Amount, less: Amount) {
+    amount.bytes = amount.bytes.wrapping_sub(less.bytes);
+    amount.blocks = amount.blocks.wrapping_sub(less.blocks);
 }
 
 #[inline]

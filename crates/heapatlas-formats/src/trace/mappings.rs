@@ -45,11 +45,12 @@ impl MappingBooks {
         if stack == NOT_COUNTED {
             return;
         }
-        add(&mut self.total, end - address);
-        add(
-            &mut self.stacks.entry(stack).or_default().total,
-            end - address,
-        );
+        let mapped = Amount {
+            bytes: end - address,
+            blocks: 1,
+        };
+        add(&mut self.total, mapped);
+        add(&mut self.stacks.entry(stack).or_default().total, mapped);
         self.change(stack, end - address, 1);
         // On equal peaks the last one.
         if self.live.bytes >= self.peak.bytes {

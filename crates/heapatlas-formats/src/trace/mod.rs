@@ -3,7 +3,8 @@
 //! [`Writer`] is what the launcher of a measured program feeds. [`read()`] takes a file from front to back:
 //! `blocks` (found and unpacked), `facts` (threads, end), `replay` (all threads' events in order of time),
 //! `code` (stacks, locations, modules), `ledger` (every sum, the peak among them) over `live_blocks`,
-//! `mappings`, `timeline`; at last `profile`. [`code_maps`] hands out what a JIT compiler told.
+//! `samples`, `mappings`, `timeline`; at last `profile`. [`Aggregator`] is fed as a [`Writer`] is, and keeps the same books at once: its file
+//! has `sums` in place of events. [`code_maps`] hands out what a JIT compiler told.
 //!
 //! # What is counted
 //!
@@ -15,8 +16,11 @@
 //! - Between begin and end of a reallocation the old block is not live. If it fails, or never ends, the
 //!   block is live as before.
 //! - Mappings are in figures of their own: whole pages, of which allocators take their blocks.
+//! - A block that was sampled counts for as many as it stands for (`samples`), in every figure; what is temporary is not
+//!   known then, and none is.
 //! - Frees of blocks whose allocation was not recorded are not counted; a warning says how many.
 
+mod aggregate;
 mod blocks;
 mod clock;
 mod code;
@@ -24,16 +28,23 @@ mod columns;
 mod error;
 mod facts;
 mod ledger;
+mod line;
 mod live_blocks;
 mod mappings;
+mod pages;
 mod profile;
 mod read;
 mod replay;
+mod samples;
+mod sort;
+mod streams;
+mod sums;
 mod timeline;
 mod write;
 
 use heapatlas_model::AllocationProfile;
 
+pub use aggregate::Aggregator;
 pub use error::{Problem, ReadError, Warning};
 pub use facts::CodeMap;
 pub use heapatlas_trace::payload::{End, Mode, ModuleInfo, ProcessInfo, Segment, ThreadInfo};
@@ -59,7 +70,8 @@ pub struct ReadOptions {
 /// A recording whose writer was killed is read as far as it is whole, with a warning.
 ///
 /// # Errors
-/// When the file is no trace, or is damaged within its first block.
+/// When the file is no trace, or is damaged within its first block; or when a part is asked for of a recording
+/// that holds sums in place of events.
 pub fn read(
     source: &[u8],
     options: &ReadOptions,

@@ -3,17 +3,19 @@
 use heapatlas_model::AllocationProfile;
 use heapatlas_trace::Malformed;
 use heapatlas_trace::file::BlockKind;
-use heapatlas_trace::payload::{self, ProcessInfo};
+use heapatlas_trace::payload::{self, EventsHeader, Mode, ProcessInfo};
 use rayon::prelude::*;
 
 use super::ReadOptions;
-use super::blocks::{Block, Blocks, decompressor, walk};
+use super::blocks::{Block, Blocks, Unpackers, decompressor, walk};
 use super::clock::Clock;
+use super::columns;
 use super::error::{Problem, ReadError, Warning};
 use super::facts::{self, CodeMap, Facts};
 use super::ledger::Ledger;
 use super::profile::profile;
 use super::replay::Replay;
+use super::sums;
 
 /// Blocks that are unpacked at a time, while those before them are applied.
 const BATCH_BLOCKS: usize = 64;
@@ -30,9 +32,19 @@ pub(super) fn read(
     let (offset, payload) = process_payload(&blocks, stopped_by.as_ref())?;
     let process = ProcessInfo::read(&payload).map_err(|e| ReadError::block(offset, e))?;
     let (facts, damage) = Facts::gather(&mut blocks);
+    if process.mode == Mode::Aggregate {
+        let (profile, mut warnings, stopped) = sums::read(&blocks, &process, &facts, options)?;
+        let stopped_by = damage.or(stopped_by);
+        warnings.extend(sums_warning(stopped, stopped_by, facts.end.is_some()));
+        return Ok((profile, warnings));
+    }
 
     let clock = Clock::new(process.start_tick, process.ticks_per_second);
-    let mut replay = Replay::new(Ledger::new(range(&clock, options), clock));
+    let interval = match process.mode {
+        Mode::Sampled => process.sample_interval_bytes,
+        _ => 0,
+    };
+    let mut replay = Replay::new(Ledger::new(range(&clock, options), clock, interval));
     let mut reader = Reader {
         replay: &mut replay,
         facts: &facts,
@@ -47,7 +59,8 @@ pub(super) fn read(
     warnings.append(&mut replay.warnings);
     warnings.extend(replay.ledger_warnings());
     warnings.extend(stopped_by.map(|error| cut_warning(&error, facts.end.is_some())));
-    Ok((profile(replay, &process, &facts, elapsed_ns), warnings))
+    let profile = profile(&mut replay, &process, &facts, elapsed_ns);
+    Ok((profile, warnings))
 }
 
 pub(super) fn code_maps(source: &[u8]) -> Result<Vec<CodeMap>, ReadError> {
@@ -95,26 +108,31 @@ type Unpacked<'a> = Vec<(&'a Block<'a>, Result<Vec<u8>, ReadError>)>;
 impl Reader<'_> {
     /// Applies all events up to a damaged block. The next blocks are unpacked meanwhile.
     fn apply_blocks(&mut self, blocks: &[Block<'_>]) -> Result<(), ReadError> {
-        let has_events =
-            |block: &&Block<'_>| matches!(block.kind, BlockKind::Modules | BlockKind::Events);
+        let has_events = |block: &&Block<'_>| {
+            matches!(
+                block.kind,
+                BlockKind::Modules | BlockKind::Events | BlockKind::Columns
+            )
+        };
         let blocks: Vec<_> = blocks.iter().filter(has_events).collect();
         let mut rest = &blocks[..];
         let mut unpacked = unpack(take_batch(&mut rest));
         let mut applied = Ok(());
         while !unpacked.is_empty() && applied.is_ok() {
             let batch = take_batch(&mut rest);
-            (applied, unpacked) = rayon::join(|| self.apply_batch(&unpacked), || unpack(batch));
+            (applied, unpacked) = rayon::join(|| self.apply_batch(unpacked), || unpack(batch));
         }
         self.replay.run(u64::MAX);
         applied
     }
 
-    fn apply_batch(&mut self, batch: &Unpacked<'_>) -> Result<(), ReadError> {
-        batch.iter().try_for_each(|(block, payload)| {
-            let payload = payload.as_ref().map_err(ReadError::clone)?;
+    fn apply_batch(&mut self, batch: Unpacked<'_>) -> Result<(), ReadError> {
+        batch.into_iter().try_for_each(|(block, payload)| {
+            let payload = payload?;
             let applied = match block.kind {
-                BlockKind::Modules => self.load_modules(payload),
-                _ => self.apply_events(payload, block.offset),
+                BlockKind::Modules => self.load_modules(&payload),
+                BlockKind::Columns => self.apply_columns(payload, block.offset),
+                _ => self.apply_events(&payload, block.offset),
             };
             applied.map_err(|malformed| ReadError::block(block.offset, malformed))
         })
@@ -129,52 +147,93 @@ impl Reader<'_> {
 
     fn apply_events(&mut self, payload: &[u8], offset: usize) -> Result<(), Malformed> {
         let (header, segments) = payload::read_events(payload)?;
-        self.elapsed_ns = self.elapsed_ns.max(header.elapsed_ns);
         for segment in segments {
             let segment = segment?;
-            let is_counted = || {
-                self.thread
-                    .is_none_or(|wanted| self.facts.is_os_thread(segment.thread, wanted))
-            };
+            let is_counted = is_counted(self.facts, self.thread, segment.thread);
             self.replay.add(&segment, offset, is_counted);
         }
+        self.run(&header);
+        Ok(())
+    }
+
+    fn apply_columns(&mut self, payload: Vec<u8>, offset: usize) -> Result<(), Malformed> {
+        let (header, runs) = columns::runs(payload)?;
+        for run in runs {
+            let is_counted = is_counted(self.facts, self.thread, run.thread);
+            self.replay.add_run(run, offset, is_counted);
+        }
+        self.run(&header);
+        Ok(())
+    }
+
+    /// Applies what was added as far as nothing older follows.
+    fn run(&mut self, header: &EventsHeader) {
+        self.elapsed_ns = self.elapsed_ns.max(header.elapsed_ns);
         self.replay
             .ledger
             .timeline
             .note_resident(header.elapsed_ns, header.resident_bytes);
         self.replay.run(header.tick);
-        Ok(())
     }
 }
 
-/// Takes the next blocks to be unpacked together.
+/// Whether the allocations of a thread are asked for.
+fn is_counted(facts: &Facts, wanted: Option<u64>, thread: u64) -> impl FnOnce() -> bool {
+    move || wanted.is_none_or(|wanted| facts.is_os_thread(thread, wanted))
+}
+
+/// Takes the next blocks to be unpacked together: whole groups.
 fn take_batch<'a, 'b>(rest: &mut &'a [&'b Block<'b>]) -> &'a [&'b Block<'b>] {
     let mut bytes = 0;
     let fits = |block: &&&Block<'_>| {
         bytes += block.raw_bytes();
         bytes <= BATCH_BYTES
     };
-    let count = rest.iter().take(BATCH_BLOCKS).take_while(fits).count();
     // The largest block is smaller than a batch.
+    let count = rest.iter().take(BATCH_BLOCKS).take_while(fits).count();
+    let count = end_of_group(rest, count);
     let (batch, left) = rest.split_at(count);
     *rest = left;
     batch
 }
 
-fn unpack<'a>(batch: &[&'a Block<'a>]) -> Unpacked<'a> {
-    let unpack = |decompressor: &mut _, block: &&'a Block<'a>| (*block, block.unpack(decompressor));
-    batch.par_iter().map_init(decompressor, unpack).collect()
+/// The first place from `at` on where a group may be cut off.
+fn end_of_group(blocks: &[&Block<'_>], mut at: usize) -> usize {
+    loop {
+        let others = blocks[at..]
+            .iter()
+            .take_while(|block| block.kind != BlockKind::Columns);
+        let next = at + others.count();
+        if !blocks
+            .get(next)
+            .is_some_and(|block| block.continues_group())
+        {
+            return at;
+        }
+        at = next + 1;
+    }
+}
+
+fn begins_group(block: &Block<'_>) -> bool {
+    block.kind == BlockKind::Columns && !block.continues_group()
+}
+
+fn unpack<'a>(batch: &'a [&'a Block<'a>]) -> Unpacked<'a> {
+    let groups: Vec<_> = batch.chunk_by(|_, next| !begins_group(next)).collect();
+    let unpack_group = |unpackers: &mut Unpackers, group: &&'a [&'a Block<'a>]| -> Unpacked<'a> {
+        let unpack = |block: &&'a Block<'a>| (*block, unpackers.unpack(block));
+        group.iter().map(unpack).collect()
+    };
+    let unpacked: Vec<Unpacked<'_>> = groups
+        .par_iter()
+        .map_init(Unpackers::new, unpack_group)
+        .collect();
+    unpacked.into_iter().flatten().collect()
 }
 
 /// What a reader should know about a recording that is whole.
 fn notes<A>(process: &ProcessInfo<'_, A>, facts: &Facts, options: &ReadOptions) -> Vec<Warning> {
     let mut notes = Vec::new();
-    if process.mode != payload::Mode::Exact {
-        notes.push(Warning::note(format!(
-            "the recording is not exact ({:?}): figures are of what was recorded",
-            process.mode
-        )));
-    }
     if process.ticks_per_second == 0 {
         notes.push(Warning::note(
             "the clock of the recording does not say how fast it ticks: ticks are taken as nanoseconds"
@@ -187,6 +246,25 @@ fn notes<A>(process: &ProcessInfo<'_, A>, facts: &Facts, options: &ReadOptions) 
         )));
     }
     notes
+}
+
+/// What is missing from sums that end with a damaged block, or in a file that is not whole.
+fn sums_warning(
+    damaged: Option<ReadError>,
+    stopped_by: Option<ReadError>,
+    has_end: bool,
+) -> Option<Warning> {
+    match (damaged, stopped_by) {
+        (Some(error), _) => Some(Warning::loss(format!(
+            "the sums are not whole, what comes before was read: {error}"
+        ))),
+        (None, Some(error)) => Some(cut_warning(&error, has_end)),
+        (None, None) if has_end => None,
+        (None, None) => Some(Warning::loss(
+            "the recording was not ended in good order: these are its sums as they were last written"
+                .to_owned(),
+        )),
+    }
 }
 
 fn cut_warning(error: &ReadError, has_end: bool) -> Warning {

@@ -4,18 +4,25 @@ use std::cmp::Reverse;
 use std::collections::binary_heap::PeekMut;
 use std::collections::{BinaryHeap, VecDeque};
 
-use heapatlas_model::{StackId, StackTable};
+use heapatlas_model::{Mark, StackId, StackTable};
 use heapatlas_trace::payload::Segment;
 use heapatlas_trace::{Decoder, Event, Malformed};
 use rustc_hash::FxHashMap;
 
 use super::code::Code;
+use super::columns::Run;
 use super::error::Warning;
 use super::ledger::Ledger;
 
 /// Events are kept back until what comes before them is known to be there; but not more than so many
 /// bytes of them, whatever their ticks say.
 const MAX_HELD_BYTES: usize = 256 << 20;
+
+/// From so many threads on those that have ended may be retired.
+const MANY_THREADS: usize = 1024;
+
+/// Marks at most: a program that sets one at each request shall not fill our memory.
+const MAX_MARKS: usize = 10_000;
 
 /// Applies the streams of all threads to a ledger.
 pub(super) struct Replay {
@@ -28,6 +35,28 @@ pub(super) struct Replay {
     /// The streams that have an action, by its tick.
     order: BinaryHeap<Reverse<(u64, u32)>>,
     pub last_tick: u64,
+    /// Marks of threads that are retired.
+    marks: Marks,
+    retirement: Option<Retirement>,
+}
+
+/// How threads that ended make room for others.
+struct Retirement {
+    /// With so many streams those that ended are looked for.
+    sweep_at: usize,
+    /// Streams that stand for no thread any more.
+    free: Vec<u32>,
+    /// The numbers of threads that are retired and that nobody was told of.
+    retired: Vec<u64>,
+}
+
+/// The named moments of a stream.
+#[derive(Default)]
+struct Marks {
+    /// Ticks and names.
+    marks: Vec<(u64, String)>,
+    /// Those that were too many.
+    left_out: u64,
 }
 
 /// What is left of one thread's stream.
@@ -37,10 +66,8 @@ pub(super) struct Stream {
     decoder: Decoder,
     /// The stacks that its node numbers stand for.
     stacks: Vec<StackId>,
-    segments: VecDeque<HeldSegment>,
+    held: VecDeque<Held>,
     held_bytes: usize,
-    /// How much of the first segment was decoded.
-    at: usize,
     /// What was decoded ahead, and how much of it was taken.
     steps: Vec<Step>,
     taken: usize,
@@ -50,13 +77,27 @@ pub(super) struct Stream {
     nodes: Vec<(u32, u64)>,
     next: Option<Action>,
     is_broken: bool,
+    marks: Marks,
+    has_ended: bool,
+    /// It stands for no thread any more, and for none yet.
+    pub is_unused: bool,
 }
 
-struct HeldSegment {
-    /// Where its block is in the file.
+/// Events that wait for their time.
+struct Held {
+    /// Where their block is in the file.
     offset: usize,
-    base_tick: Option<u64>,
-    bytes: Vec<u8>,
+    events: HeldEvents,
+}
+
+enum HeldEvents {
+    Segment {
+        base_tick: Option<u64>,
+        bytes: Vec<u8>,
+        /// How much of them was decoded.
+        at: usize,
+    },
+    Run(Run),
 }
 
 /// An event that matters here.
@@ -67,7 +108,7 @@ enum Step {
 }
 
 /// So many events are decoded at once. Their blocks are on the way from memory while those before them are applied.
-const STEPS_AHEAD: usize = 32;
+const EVENTS_AHEAD: usize = 32;
 
 /// What an event does to the ledger.
 #[derive(Clone, Copy)]
@@ -98,6 +139,9 @@ enum Action {
         size_bytes: u64,
         address: u64,
     },
+    SetSampleInterval {
+        interval_bytes: u64,
+    },
 }
 
 impl Replay {
@@ -110,20 +154,72 @@ impl Replay {
             by_number: FxHashMap::default(),
             order: BinaryHeap::new(),
             last_tick: 0,
+            marks: Marks::default(),
+            retirement: None,
         };
         replay.ledger.add_stacks(replay.code.stacks.len());
         replay
     }
 
+    /// Has the sums of threads that ended be put together when there are many, so that memory is bounded by
+    /// those that run, or have something live.
+    pub fn with_retirement(mut self) -> Self {
+        self.retirement = Some(Retirement {
+            sweep_at: MANY_THREADS,
+            free: Vec::new(),
+            retired: Vec::new(),
+        });
+        self
+    }
+
+    /// The threads that were retired since the last time.
+    pub fn take_retired(&mut self) -> Vec<u64> {
+        let retirement = self.retirement.as_mut();
+        retirement.map_or_else(Vec::new, |retirement| {
+            std::mem::take(&mut retirement.retired)
+        })
+    }
+
+    /// The marks in order of time, and how many are left out.
+    pub fn marks(&self) -> (Vec<Mark>, u64) {
+        let all = || std::iter::once(&self.marks).chain(self.streams.iter().map(|s| &s.marks));
+        let mut marks: Vec<_> = all().flat_map(|marks| &marks.marks).collect();
+        marks.sort_by_key(|(tick, _)| *tick);
+        let left_out = all().map(|marks| marks.left_out).sum::<u64>();
+        let too_many = marks.len().saturating_sub(MAX_MARKS) as u64;
+        marks.truncate(MAX_MARKS);
+        let mark = |(tick, text): &(u64, String)| Mark {
+            time_ns: self.ledger.clock().ns_at(*tick),
+            text: text.clone(),
+        };
+        (
+            marks.into_iter().map(mark).collect(),
+            left_out.saturating_add(too_many),
+        )
+    }
+
     /// Adds a segment of a block at `offset`; `is_counted` tells of a new thread whether it is asked for.
     pub fn add(&mut self, segment: &Segment<'_>, offset: usize, is_counted: impl FnOnce() -> bool) {
-        let index = *self.by_number.entry(segment.thread).or_insert_with(|| {
-            self.streams.push(Stream::new(segment.thread));
-            self.ledger.add_thread(is_counted());
-            self.streams.len() as u32 - 1
-        });
+        let events = HeldEvents::Segment {
+            base_tick: segment.base_tick,
+            bytes: segment.bytes.to_vec(),
+            at: 0,
+        };
+        self.hold(segment.thread, Held { offset, events }, is_counted);
+    }
+
+    /// The same with events from columns.
+    pub fn add_run(&mut self, run: Run, offset: usize, is_counted: impl FnOnce() -> bool) {
+        let thread = run.thread;
+        let events = HeldEvents::Run(run);
+        self.hold(thread, Held { offset, events }, is_counted);
+    }
+
+    fn hold(&mut self, thread: u64, held: Held, is_counted: impl FnOnce() -> bool) {
+        let known = self.by_number.get(&thread).copied();
+        let index = known.unwrap_or_else(|| self.add_stream(thread, is_counted));
         let stream = &mut self.streams[index as usize];
-        stream.push(segment, offset);
+        stream.push(held);
         if stream.next.is_none() {
             let next = stream.advance(&self.ledger);
             self.order.extend(
@@ -131,6 +227,52 @@ impl Replay {
                     .map(|tick| Reverse((tick, index))),
             );
         }
+    }
+
+    fn add_stream(&mut self, number: u64, is_counted: impl FnOnce() -> bool) -> u32 {
+        let index = self.free_stream().unwrap_or_else(|| {
+            self.ledger.add_thread(is_counted());
+            self.streams.push(Stream::new(number));
+            self.streams.len() as u32 - 1
+        });
+        let stream = &mut self.streams[index as usize];
+        (stream.number, stream.is_unused) = (number, false);
+        self.by_number.insert(number, index);
+        index
+    }
+
+    /// A stream that stood for a thread that is retired.
+    fn free_stream(&mut self) -> Option<u32> {
+        let retirement = self.retirement.as_mut()?;
+        if retirement.free.is_empty() && self.streams.len() >= retirement.sweep_at {
+            self.retire();
+        }
+        self.retirement.as_mut()?.free.pop()
+    }
+
+    /// Retires the threads that ended. Not again before there are twice as many as are left.
+    #[cold]
+    fn retire(&mut self) {
+        let Some(retirement) = &mut self.retirement else {
+            return;
+        };
+        let is_done = |stream: &Stream| stream.has_ended && stream.is_idle();
+        let indexes = 0..self.streams.len() as u32;
+        let ended: Vec<u32> = indexes
+            .filter(|&index| is_done(&self.streams[index as usize]))
+            .collect();
+        let free = self.ledger.retire_threads(&ended);
+        for &index in &free {
+            let mut free = Stream::new(0);
+            free.is_unused = true;
+            let stream = std::mem::replace(&mut self.streams[index as usize], free);
+            self.by_number.remove(&stream.number);
+            retirement.retired.push(stream.number);
+            self.marks.append(stream.marks);
+        }
+        let left = self.streams.len() - free.len();
+        retirement.sweep_at = MANY_THREADS.max(2 * left);
+        retirement.free = free;
     }
 
     /// Applies all events up to a tick.
@@ -147,23 +289,58 @@ impl Replay {
     }
 
     fn apply(&mut self, until: u64) {
-        while let Some(mut first) = self.order.peek_mut() {
+        loop {
+            let limit = self.next_of_others().min((until, u32::MAX));
+            let Some(mut first) = self.order.peek_mut() else {
+                break;
+            };
             let Reverse((tick, index)) = *first;
             if tick > until {
                 break;
             }
             let stream = &mut self.streams[index as usize];
-            let applied = stream.apply(index, tick, &mut self.code, &mut self.ledger);
-            let next = match applied {
-                Ok(()) => stream.advance(&self.ledger),
-                Err(problem) => Err(stream.give_up(problem)),
-            };
-            self.last_tick = self.last_tick.max(tick);
-            match next.report(&mut self.warnings) {
-                Some(next_tick) => *first = Reverse((next_tick, index)),
+            // A thread alone does not bother the order at each event.
+            let mut next = Some(tick);
+            while let Some(tick) = next.filter(|&tick| (tick, index) <= limit) {
+                let applied = stream.apply(index, tick, &mut self.code, &mut self.ledger);
+                self.last_tick = self.last_tick.max(tick);
+                let advanced = match applied {
+                    Ok(()) => stream.advance(&self.ledger),
+                    Err(problem) => Err(stream.give_up(problem)),
+                };
+                next = advanced.report(&mut self.warnings);
+            }
+            match next {
+                Some(tick) => *first = Reverse((tick, index)),
                 None => drop(PeekMut::pop(first)),
             }
         }
+    }
+
+    /// Which stream comes behind the first one, with its tick.
+    fn next_of_others(&self) -> (u64, u32) {
+        // A heap's second is one of the two below its first.
+        let others = self.order.as_slice().iter().skip(1).take(2);
+        let least = others.map(|Reverse(next)| *next).min();
+        least.unwrap_or((u64::MAX, u32::MAX))
+    }
+}
+
+impl Marks {
+    fn push(&mut self, tick: u64, text: &[u8]) {
+        if self.marks.len() == MAX_MARKS {
+            self.left_out += 1;
+            return;
+        }
+        let text = String::from_utf8_lossy(text).into_owned();
+        self.marks.push((tick, text));
+    }
+
+    /// Adds those of another stream.
+    fn append(&mut self, other: Self) {
+        let room = MAX_MARKS - self.marks.len();
+        self.left_out += other.left_out + other.marks.len().saturating_sub(room) as u64;
+        self.marks.extend(other.marks.into_iter().take(room));
     }
 }
 
@@ -187,28 +364,31 @@ impl Stream {
             number,
             decoder: Decoder::new(),
             stacks: vec![StackTable::EMPTY, StackTable::CUT_OFF],
-            segments: VecDeque::new(),
+            held: VecDeque::new(),
             held_bytes: 0,
-            at: 0,
             steps: Vec::new(),
             taken: 0,
             problem: None,
             nodes: Vec::new(),
             next: None,
             is_broken: false,
+            marks: Marks::default(),
+            has_ended: false,
+            is_unused: false,
         }
     }
 
-    fn push(&mut self, segment: &Segment<'_>, offset: usize) {
+    /// Whether all that came was applied.
+    fn is_idle(&self) -> bool {
+        self.next.is_none() && self.held.is_empty()
+    }
+
+    fn push(&mut self, held: Held) {
         if self.is_broken {
             return;
         }
-        self.held_bytes += segment.bytes.len();
-        self.segments.push_back(HeldSegment {
-            offset,
-            base_tick: segment.base_tick,
-            bytes: segment.bytes.to_vec(),
-        });
+        self.held_bytes += held.events.bytes();
+        self.held.push_back(held);
     }
 
     /// Goes on to the next action and returns its tick; `None` at the end of what is there.
@@ -235,35 +415,34 @@ impl Stream {
         }
     }
 
-    /// Decodes the next steps of a segment; `false` when there is none.
+    /// Decodes the next steps of what is held; `false` when there is none.
     fn decode_ahead(&mut self, ledger: &Ledger) -> bool {
         self.taken = 0;
-        let Some(segment) = self.segments.front() else {
+        self.steps.clear();
+        let Some(held) = self.held.front_mut() else {
             // There may be a million threads, of which most have ended.
             self.steps = Vec::new();
             return false;
         };
-        self.steps.clear();
-        if let Some(tick) = segment.base_tick.filter(|_| self.at == 0) {
-            self.decoder.start(tick);
+        let bytes = held.events.bytes();
+        let (steps, marks) = (&mut self.steps, &mut self.marks);
+        let mut has_ended = false;
+        let decoded =
+            held.events
+                .decode(&mut self.decoder, |event| match (Step::of(event), event) {
+                    (Some(step), _) => steps.push(step),
+                    (None, Event::Mark { tick, text }) => marks.push(tick, text),
+                    (None, Event::ThreadEnds { .. }) => has_ended = true,
+                    _ => {}
+                });
+        self.has_ended |= has_ended;
+        ledger.prefetch(self.steps.iter().filter_map(Step::address));
+        self.held_bytes -= bytes - held.events.bytes();
+        match decoded {
+            Ok(true) => {}
+            Ok(false) => drop(self.held.pop_front()),
+            Err(malformed) => self.problem = Some(malformed),
         }
-        let mut rest = &segment.bytes[self.at..];
-        while self.steps.len() < STEPS_AHEAD {
-            match self.decoder.next(&mut rest) {
-                Ok(Some(event)) => self.steps.extend(Step::of(event, ledger)),
-                Ok(None) => {
-                    self.held_bytes -= segment.bytes.len();
-                    self.at = 0;
-                    self.segments.pop_front();
-                    return true;
-                }
-                Err(malformed) => {
-                    self.problem = Some(malformed);
-                    break;
-                }
-            }
-        }
-        self.at = segment.bytes.len() - rest.len();
         true
     }
 
@@ -311,6 +490,9 @@ impl Stream {
                 size_bytes,
                 address,
             }) => ledger.unmap(address, size_bytes, tick),
+            Some(Action::SetSampleInterval { interval_bytes }) => {
+                ledger.set_sample_interval(thread, interval_bytes);
+            }
             None => {}
         }
         Ok(())
@@ -337,17 +519,56 @@ impl Stream {
     /// Leaves the rest of the stream out: without one event, the differences of all others are lost.
     #[cold]
     fn give_up(&mut self, problem: Broken) -> Warning {
-        let offset = self.segments.front().map_or(0, |segment| segment.offset);
+        let offset = self.held.front().map_or(0, |held| held.offset);
         self.is_broken = true;
         self.next = None;
         self.held_bytes = 0;
-        self.segments.clear();
+        self.held.clear();
         self.steps = Vec::new();
         self.nodes = Vec::new();
         Warning::loss(format!(
             "block at byte {offset}: the events of thread {} are left out from here on: {problem}",
             self.number
         ))
+    }
+}
+
+impl HeldEvents {
+    /// How many bytes of them are left.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Segment { bytes, at, .. } => bytes.len() - at,
+            Self::Run(run) => run.bytes(),
+        }
+    }
+
+    /// Hands on the next events. Gives whether there are more.
+    #[inline(always)]
+    fn decode(
+        &mut self,
+        decoder: &mut Decoder,
+        mut take: impl FnMut(Event<'_>),
+    ) -> Result<bool, Malformed> {
+        let (base_tick, bytes, at) = match self {
+            Self::Run(run) => return run.read(EVENTS_AHEAD, take),
+            Self::Segment {
+                base_tick,
+                bytes,
+                at,
+            } => (base_tick, bytes, at),
+        };
+        if let Some(tick) = base_tick.take() {
+            decoder.start(tick);
+        }
+        let mut rest = &bytes[*at..];
+        for _ in 0..EVENTS_AHEAD {
+            let Some(event) = decoder.next(&mut rest)? else {
+                return Ok(false);
+            };
+            take(event);
+        }
+        *at = bytes.len() - rest.len();
+        Ok(true)
     }
 }
 
@@ -369,10 +590,10 @@ impl std::fmt::Display for Broken {
 }
 
 impl Step {
-    /// What an event does, `None` if nothing here. The ledger is told of a block that it will be asked for.
+    /// What an event does, `None` if nothing here.
     #[inline(always)]
-    fn of(event: Event<'_>, ledger: &Ledger) -> Option<Self> {
-        let (tick, action, address) = match event {
+    fn of(event: Event<'_>) -> Option<Self> {
+        let (tick, action) = match event {
             Event::Node { parent, address } => return Some(Self::Node { parent, address }),
             Event::Allocation {
                 stack,
@@ -386,11 +607,10 @@ impl Step {
                     size_bytes,
                     address,
                 },
-                address,
             ),
-            Event::Free { address, tick } => (tick, Action::Free { address }, address),
+            Event::Free { address, tick } => (tick, Action::Free { address }),
             Event::ReallocationBegins { address, tick } => {
-                (tick, Action::BeginReallocation { address }, address)
+                (tick, Action::BeginReallocation { address })
             }
             Event::ReallocationEnds {
                 stack,
@@ -404,41 +624,57 @@ impl Step {
                     size_bytes,
                     address,
                 },
-                address,
             ),
-            Event::ReallocationFailed { tick } => {
-                return Some(Self::Act {
-                    tick,
-                    action: Action::FailReallocation,
-                });
-            }
+            Event::ReallocationFailed { tick } => (tick, Action::FailReallocation),
+            Event::SampleInterval {
+                interval_bytes,
+                tick,
+            } => (tick, Action::SetSampleInterval { interval_bytes }),
             Event::Mapping {
                 stack,
                 size_bytes,
                 address,
                 tick,
-            } => {
-                let action = Action::Map {
+            } => (
+                tick,
+                Action::Map {
                     stack,
                     size_bytes,
                     address,
-                };
-                return Some(Self::Act { tick, action });
-            }
+                },
+            ),
             Event::Unmapping {
                 size_bytes,
                 address,
                 tick,
-            } => {
-                let action = Action::Unmap {
+            } => (
+                tick,
+                Action::Unmap {
                     size_bytes,
                     address,
-                };
-                return Some(Self::Act { tick, action });
-            }
+                },
+            ),
             _ => return None,
         };
-        ledger.prefetch(address);
         Some(Self::Act { tick, action })
+    }
+
+    /// Where the block is that it is about, and whether it is freed.
+    fn address(&self) -> Option<(u64, bool)> {
+        match *self {
+            Self::Act { action, .. } => match action {
+                Action::Allocate { address, .. } | Action::EndReallocation { address, .. } => {
+                    Some((address, false))
+                }
+                Action::Free { address } | Action::BeginReallocation { address } => {
+                    Some((address, true))
+                }
+                Action::FailReallocation
+                | Action::SetSampleInterval { .. }
+                | Action::Map { .. }
+                | Action::Unmap { .. } => None,
+            },
+            Self::Node { .. } => None,
+        }
     }
 }

@@ -7,7 +7,11 @@ use super::clock::Clock;
 /// Intervals at most; there are more than half as many once there were that many events.
 const MAX_INTERVALS: usize = 2000;
 
+/// Samples of resident memory at most: many more than intervals, so that each has its own.
+const MAX_RESIDENTS: usize = 1 << 16;
+
 /// The most that was live in each interval.
+#[derive(Clone)]
 pub(super) struct Timeline {
     start_tick: u64,
     /// An interval is two to the power of this many ticks wide.
@@ -16,8 +20,12 @@ pub(super) struct Timeline {
     /// How many ticks after the start the last interval ends.
     end: u64,
     residents: Vec<Resident>,
+    /// Each row of `residents` stands for so many samples, but for the last, which may stand for fewer.
+    samples_per_resident: u32,
+    samples_of_last: u32,
 }
 
+#[derive(Clone, Copy)]
 struct Resident {
     time_ns: u64,
     bytes: u64,
@@ -31,6 +39,8 @@ impl Timeline {
             most: vec![Amount::default()],
             end: 0,
             residents: Vec::new(),
+            samples_per_resident: 1,
+            samples_of_last: 1,
         };
         timeline.set_end();
         timeline
@@ -58,7 +68,29 @@ impl Timeline {
 
     /// Notes resident memory. Samples come in order of time.
     pub fn note_resident(&mut self, time_ns: u64, bytes: u64) {
-        self.residents.push(Resident { time_ns, bytes });
+        let sample = Resident { time_ns, bytes };
+        match self.residents.last_mut() {
+            Some(last) if self.samples_of_last < self.samples_per_resident => {
+                *last = last.joined_with(sample);
+                self.samples_of_last += 1;
+            }
+            _ => {
+                if self.residents.len() == MAX_RESIDENTS {
+                    self.join_residents();
+                }
+                self.residents.push(sample);
+                self.samples_of_last = 1;
+            }
+        }
+    }
+
+    /// A recording may take weeks.
+    #[cold]
+    fn join_residents(&mut self) {
+        let pairs = self.residents.chunks(2);
+        let joined = pairs.map(|pair| pair.iter().copied().reduce(Resident::joined_with));
+        self.residents = joined.flatten().collect();
+        self.samples_per_resident *= 2;
     }
 
     /// The points up to the last tick that was measured.
@@ -115,6 +147,16 @@ impl Timeline {
     }
 }
 
+impl Resident {
+    /// One row for two that follow one another.
+    fn joined_with(self, later: Self) -> Self {
+        Self {
+            time_ns: later.time_ns,
+            bytes: self.bytes.max(later.bytes),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,6 +184,21 @@ mod tests {
             .iter()
             .map(|p| (p.time_ns, p.most.bytes, p.resident_bytes));
         assert_eq!(found.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn never_holds_many_samples() {
+        let mut timeline = Timeline::new(0);
+        let samples = 5 * MAX_RESIDENTS as u64 + 3;
+        for time in 1..=samples {
+            timeline.note_resident(time << 10, if time == 70_000 { 9 } else { 4 });
+            assert!(timeline.residents.len() <= MAX_RESIDENTS);
+        }
+        let end_tick = samples << 10;
+        let points = timeline.points(&Clock::new(0, 0), end_tick, amount(0));
+        let high = points.iter().filter(|point| point.resident_bytes == 9);
+        assert_eq!(high.count(), 1);
+        assert!(points.iter().all(|point| point.resident_bytes >= 4));
     }
 
     #[test]

@@ -3,17 +3,19 @@
 
 use std::io;
 
+use heapatlas_trace::Decoder;
 use heapatlas_trace::file::{
     self, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Codec, MAX_PAYLOAD_BYTES,
 };
 use heapatlas_trace::payload::{
     self, End, EventsHeader, IndexEntry, MapFile, ModuleInfo, ProcessInfo, Put, Segment, ThreadInfo,
 };
-use heapatlas_trace::{Decoder, Event};
 use rustc_hash::FxHashMap;
 use zstd::bulk::Compressor;
 
-use super::columns::Columns;
+use super::pages::{Pages, page_of};
+use super::sort::{Columns, Order, Thread};
+use super::streams::{PARTS, Packer};
 
 /// Payloads end with the first segment that makes them this long: readers unpack blocks in parallel.
 const PAYLOAD_BYTES: usize = 4 << 20;
@@ -21,30 +23,37 @@ const PAYLOAD_BYTES: usize = 4 << 20;
 /// The longest segment that fits a payload whatever stands before it.
 const MAX_SEGMENT_BYTES: usize = MAX_PAYLOAD_BYTES - PAYLOAD_BYTES - 128;
 
-/// Columns pack so well that this costs no more than level 1; the levels above save a few percent.
+/// Of all but columns.
 const LEVEL: i32 = 3;
 
-/// Where order does not hang on them, times are told in units of about 20 µs: so many are a second. Finer
-/// ones would be most of the file.
-const COARSE_UNITS_PER_SECOND: u64 = 50_000;
+/// How much earlier than they were the events of a thread may be told when no other one works at the time, as a part of a
+/// second: 200 µs. Exact times would be most of the file.
+const TOLERANCES_PER_SECOND: u64 = 5_000;
+
+/// The same when several threads work, where no order hangs on it: 5 µs. What is live at the peak may be wrong by what
+/// they allocate and free in that time.
+const TOLERANCES_PER_SECOND_TOGETHER: u64 = 200_000;
 
 /// Writes a trace block by block, each in one `write_all`.
 pub struct Writer<W> {
     out: W,
     compressor: Compressor<'static>,
+    packer: Packer,
     payload: Payload,
     /// The block that is being put together, header and stored payload.
     block: Vec<u8>,
     index: Vec<IndexEntry>,
     bytes_written: u64,
-    /// Coarse times are in units of two to the power of this, in ticks.
-    coarse_shift: u32,
-    /// Modules were written since the last events: which ones hold hangs on ticks.
-    has_new_modules: bool,
-    /// Of each thread's stream.
-    decoders: FxHashMap<u64, Decoder>,
+    columns: Columns,
+    ticks_per_second: u64,
+    has_exact_times: bool,
+    /// From when on the lists of modules hold that were written since the last events.
+    module_ticks: Vec<u64>,
+    threads: FxHashMap<u64, Thread>,
     /// The tick of the last gathering, up to which all events were written.
     gathered_tick: u64,
+    /// Where the events behind that tick were.
+    late: Pages,
 }
 
 #[derive(Default)]
@@ -68,16 +77,18 @@ impl<W: io::Write> Writer<W> {
         let mut writer = Self {
             out,
             compressor: Compressor::new(LEVEL)?,
+            packer: Packer::default(),
             payload: Payload::default(),
             block: Vec::new(),
             index: Vec::new(),
             bytes_written: 0,
-            coarse_shift: (process.ticks_per_second / COARSE_UNITS_PER_SECOND)
-                .checked_ilog2()
-                .unwrap_or(0),
-            has_new_modules: false,
-            decoders: FxHashMap::default(),
+            columns: Columns::default(),
+            ticks_per_second: process.ticks_per_second,
+            has_exact_times: false,
+            module_ticks: Vec::new(),
+            threads: FxHashMap::default(),
             gathered_tick: 0,
+            late: Pages::default(),
         };
         writer.write_all(&file::header())?;
         process.write(&mut writer.payload);
@@ -88,7 +99,7 @@ impl<W: io::Write> Writer<W> {
     /// Has all times told as they are. The file becomes several times as large.
     #[must_use]
     pub fn with_exact_times(mut self) -> Self {
-        self.coarse_shift = 0;
+        self.has_exact_times = true;
         self
     }
 
@@ -98,7 +109,7 @@ impl<W: io::Write> Writer<W> {
     /// # Errors
     /// Also when their names take more than 16 MiB.
     pub fn modules(&mut self, tick: u64, modules: &[ModuleInfo<'_>]) -> io::Result<()> {
-        self.has_new_modules = true;
+        self.module_ticks.push(tick);
         payload::write_modules(&mut self.payload, tick, modules);
         self.finish_block(BlockKind::Modules)
     }
@@ -135,80 +146,105 @@ impl<W: io::Write> Writer<W> {
             ..header
         };
         let segments: Vec<Segment<'_>> = segments.collect();
-        // The order of one thread's events needs no ticks, and nobody reads times more exactly.
-        let is_alone = segments
-            .windows(2)
-            .all(|pair| pair[0].thread == pair[1].thread);
-        let is_coarse = is_alone && !std::mem::take(&mut self.has_new_modules);
-        let shift = if is_coarse { self.coarse_shift } else { 0 };
-        let mut timely = Columns::new(shift);
-        let mut late = vec![Columns::new(0)];
+        let is_too_large = |segment: &Segment<'_>| segment.bytes.len() > MAX_SEGMENT_BYTES;
+        if segments.iter().any(is_too_large) {
+            return Err(too_large("a segment"));
+        }
         let mut damaged = Payload::default();
-        for segment in segments {
-            if segment.bytes.len() > MAX_SEGMENT_BYTES {
-                return Err(too_large("a segment"));
-            }
-            if timely.bytes() >= PAYLOAD_BYTES {
-                self.finish_columns(&mut timely, not_last)?;
-            }
-            if damaged.0.len() >= PAYLOAD_BYTES {
-                self.finish_events(&mut damaged, not_last)?;
-            }
-            let (events, rest) = self.decode(&segment);
-            let is_late = |event: &Event<'_>| event.tick().is_some_and(|at| at > tick);
-            let timely_events = events.iter().position(is_late).unwrap_or(events.len());
-            timely.add(segment.thread, &events[..timely_events]);
-            if late
-                .last()
-                .is_some_and(|late| late.bytes() >= PAYLOAD_BYTES)
-            {
-                late.push(Columns::new(0));
-            }
-            let last = late.last_mut().expect("there is one from the start");
-            last.add(segment.thread, &events[timely_events..]);
-            if let Some(rest) = rest {
-                rest.write(&mut damaged);
-            }
-        }
-        if !damaged.0.is_empty() {
-            self.finish_events(&mut damaged, not_last)?;
-        }
+        self.sort(&segments, not_last, tick, &mut damaged)?;
         self.gathered_tick = tick;
-        let mut columns: Vec<_> = std::iter::once(timely).chain(late).collect();
-        columns.retain(|columns| !columns.is_empty());
-        let mut last = columns.pop().unwrap_or_default();
-        for mut columns in columns {
-            self.finish_columns(&mut columns, not_last)?;
+        if damaged.0.is_empty() {
+            return self.finish_columns(header);
         }
-        self.finish_columns(&mut last, header)
+        self.finish_columns(not_last)?;
+        self.finish_events(&mut damaged, header)
     }
 
-    /// The events of a segment. What cannot be understood goes to the file as it is: the reader judges it.
-    fn decode<'a>(&mut self, segment: &Segment<'a>) -> (Vec<Event<'a>>, Option<Segment<'a>>) {
-        let decoder = self.decoders.entry(segment.thread).or_default();
-        if let Some(tick) = segment.base_tick {
-            decoder.start(tick);
-        }
-        let mut events = Vec::with_capacity(segment.bytes.len() / 4);
-        let mut rest = segment.bytes;
-        loop {
-            match decoder.next(&mut rest) {
-                Ok(Some(event)) => events.push(event),
-                Ok(None) => return (events, None),
-                Err(_) => break,
+    /// Takes what was gathered to the columns. What cannot be understood goes to the file as it is: the reader judges it.
+    fn sort(
+        &mut self,
+        segments: &[Segment<'_>],
+        not_last: EventsHeader,
+        tick: u64,
+        damaged: &mut Payload,
+    ) -> io::Result<()> {
+        let pages = self.shared_pages(segments);
+        self.columns.begin(self.tolerance(pages.is_none()));
+        let mut module_ticks = std::mem::take(&mut self.module_ticks);
+        module_ticks.sort_unstable();
+        let order = Order {
+            gathered: [self.gathered_tick, tick],
+            module_ticks: &module_ticks,
+            pages: pages.as_ref(),
+            is_always_exact: self.has_exact_times,
+        };
+        let mut late = Pages::default();
+        for segment in segments {
+            if self.columns.bytes() >= PAYLOAD_BYTES {
+                self.finish_columns(not_last)?;
+            }
+            let thread = self.threads.entry(segment.thread).or_default();
+            let rest = self.columns.add(segment, thread, &order, &mut late);
+            if let Some(rest) = rest {
+                self.put_damaged(damaged, &rest, not_last)?;
             }
         }
-        let damaged = Segment {
-            thread: segment.thread,
-            base_tick: Some(events.iter().rev().find_map(Event::tick).unwrap_or(0)),
-            bytes: rest,
-        };
-        (events, Some(damaged))
+        self.late = late;
+        Ok(())
     }
 
-    fn finish_columns(&mut self, columns: &mut Columns, header: EventsHeader) -> io::Result<()> {
-        columns.finish(header, &mut self.payload);
-        self.finish_block(BlockKind::Columns)
+    /// How much earlier than they were events may be told.
+    fn tolerance(&self, is_alone: bool) -> u64 {
+        match is_alone {
+            _ if self.has_exact_times => 0,
+            true => self.ticks_per_second / TOLERANCES_PER_SECOND,
+            false => self.ticks_per_second / TOLERANCES_PER_SECOND_TOGETHER,
+        }
+    }
+
+    /// Where several threads work; `None` when only one does.
+    fn shared_pages(&mut self, segments: &[Segment<'_>]) -> Option<Pages> {
+        let mut pages = std::mem::take(&mut self.late);
+        let first = segments.first()?.thread;
+        let is_alone = segments.iter().all(|segment| segment.thread == first);
+        if self.has_exact_times || is_alone && pages.are_only_of(first) {
+            return None;
+        }
+        for run in segments.chunk_by(|a, b| a.thread == b.thread) {
+            let thread = self.threads.get(&run[0].thread);
+            let decoder = thread.map(|thread| thread.decoder.clone());
+            touch_all(&mut pages, run, decoder.unwrap_or_default());
+        }
+        Some(pages)
+    }
+
+    fn put_damaged(
+        &mut self,
+        damaged: &mut Payload,
+        rest: &Segment<'_>,
+        header: EventsHeader,
+    ) -> io::Result<()> {
+        if damaged.0.len() >= PAYLOAD_BYTES {
+            self.finish_events(damaged, header)?;
+        }
+        rest.write(damaged);
+        Ok(())
+    }
+
+    fn finish_columns(&mut self, header: EventsHeader) -> io::Result<()> {
+        self.columns.finish(header, &mut self.payload);
+        self.block.resize(BLOCK_HEADER_BYTES, 0);
+        let mut parts = [&self.payload.0[..]; PARTS];
+        parts[1..].copy_from_slice(&self.columns.columns());
+        let raw_bytes = parts.iter().map(|part| part.len()).sum();
+        let codec = self.packer.pack(parts, &mut self.block)?;
+        self.columns.clear();
+        self.payload.0.clear();
+        let written = self.write_stored(BlockKind::Columns, codec, raw_bytes);
+        if written.is_err() {
+            self.packer.begin_anew();
+        }
+        written
     }
 
     fn finish_events(&mut self, segments: &mut Payload, header: EventsHeader) -> io::Result<()> {
@@ -241,6 +277,16 @@ impl<W: io::Write> Writer<W> {
     pub fn end(mut self, end: &End) -> io::Result<W> {
         end.write(&mut self.payload);
         self.finish_block(BlockKind::End)?;
+        self.close()
+    }
+
+    /// Adds sums; see [`sums`](super::sums).
+    pub(super) fn sums(&mut self, payload: &[u8]) -> io::Result<()> {
+        self.write_block(BlockKind::Sums, payload)
+    }
+
+    /// Writes what stands behind the blocks, and gives the output back.
+    pub(super) fn close(mut self) -> io::Result<W> {
         let index_offset = self.bytes_written;
         // Too many blocks for one payload: readers do without an index.
         let entries = &self.index[..self.index.len().min(MAX_PAYLOAD_BYTES / 32)];
@@ -267,44 +313,66 @@ impl<W: io::Write> Writer<W> {
     }
 
     fn write_block(&mut self, kind: BlockKind, raw: &[u8]) -> io::Result<()> {
-        if raw.len() > MAX_PAYLOAD_BYTES {
+        let codec = self.store(raw)?;
+        self.write_stored(kind, codec, raw.len())
+    }
+
+    /// Puts the payload behind the room for a header, packed if that makes it shorter.
+    fn store(&mut self, raw: &[u8]) -> io::Result<Codec> {
+        let most = zstd::zstd_safe::compress_bound(raw.len());
+        self.block.resize(BLOCK_HEADER_BYTES + most, 0);
+        let stored = &mut self.block[BLOCK_HEADER_BYTES..];
+        let packed_bytes = self.compressor.compress_to_buffer(raw, stored)?;
+        if packed_bytes < raw.len() {
+            self.block.truncate(BLOCK_HEADER_BYTES + packed_bytes);
+            return Ok(Codec::Zstd);
+        }
+        self.block.truncate(BLOCK_HEADER_BYTES);
+        self.block.extend_from_slice(raw);
+        Ok(Codec::Plain)
+    }
+
+    /// Writes the block whose stored payload stands behind the room for a header.
+    fn write_stored(&mut self, kind: BlockKind, codec: Codec, raw_bytes: usize) -> io::Result<()> {
+        let (header, stored) = self.block.split_at_mut(BLOCK_HEADER_BYTES);
+        if raw_bytes.max(stored.len()) > MAX_PAYLOAD_BYTES {
             return Err(too_large("a block"));
         }
-        let (codec, stored_bytes) = self.store(raw)?;
-        let (header, rest) = self.block.split_at_mut(BLOCK_HEADER_BYTES);
-        let stored = &rest[..stored_bytes];
-        let block_header = BlockHeader::new(kind, codec, stored, raw.len());
+        let block_header = BlockHeader::new(kind, codec, stored, raw_bytes);
         header.copy_from_slice(&block_header.to_bytes());
         self.index.push(IndexEntry {
             offset: self.bytes_written,
             kind: kind as u8,
-            raw_bytes: raw.len() as u64,
+            raw_bytes: raw_bytes as u64,
         });
         let block = std::mem::take(&mut self.block);
-        let written = self.write_all(&block[..BLOCK_HEADER_BYTES + stored_bytes]);
+        let written = self.write_all(&block);
         self.block = block;
         written
-    }
-
-    /// Puts the payload behind the room for a header, packed if that makes it shorter.
-    fn store(&mut self, raw: &[u8]) -> io::Result<(Codec, usize)> {
-        let room = BLOCK_HEADER_BYTES + zstd::zstd_safe::compress_bound(raw.len());
-        if self.block.len() < room {
-            self.block.resize(room, 0);
-        }
-        let stored = &mut self.block[BLOCK_HEADER_BYTES..];
-        let packed_bytes = self.compressor.compress_to_buffer(raw, stored)?;
-        if packed_bytes < raw.len() {
-            return Ok((Codec::Zstd, packed_bytes));
-        }
-        stored[..raw.len()].copy_from_slice(raw);
-        Ok((Codec::Plain, raw.len()))
     }
 
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.out.write_all(bytes)?;
         self.bytes_written += bytes.len() as u64;
         Ok(())
+    }
+}
+
+/// Notes on which pages a thread works in these segments.
+fn touch_all(pages: &mut Pages, segments: &[Segment<'_>], mut decoder: Decoder) {
+    let mut last_page = None;
+    for segment in segments {
+        if let Some(tick) = segment.base_tick {
+            decoder.start(tick);
+        }
+        let mut bytes = segment.bytes;
+        while let Ok(Some(event)) = decoder.next(&mut bytes) {
+            let page = event.address().map(page_of);
+            if let Some(page) = page.filter(|_| page != last_page) {
+                pages.touch(page, segment.thread);
+                last_page = Some(page);
+            }
+        }
     }
 }
 

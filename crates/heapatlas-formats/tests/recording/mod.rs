@@ -2,13 +2,13 @@
 #![allow(dead_code)]
 // Each test file is a crate of its own and uses a part of this.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use heapatlas_formats::trace::{
-    End, ModuleInfo, ProcessInfo, ReadError, ReadOptions, Segment, ThreadInfo, Warning, Writer,
-    read,
+    Aggregator, End, ModuleInfo, ProcessInfo, ReadError, ReadOptions, Segment, ThreadInfo, Warning,
+    Writer, read,
 };
-use heapatlas_model::{AllocationProfile, Amount, StackFigures, StackId};
+use heapatlas_model::{AllocationProfile, Amount, CodeLocation, StackFigures, StackId, StackTable};
 use heapatlas_trace::{Encoder, MAX_EVENT_BYTES};
 
 /// Ticks are nanoseconds, and begin here.
@@ -24,6 +24,8 @@ pub struct Path {
 /// A recording that is being made. Ticks are given in nanoseconds since the start.
 pub struct Recording {
     pub writer: Writer<Vec<u8>>,
+    /// Is told the same.
+    pub aggregator: Aggregator,
     threads: Vec<Thread>,
 }
 
@@ -70,9 +72,17 @@ pub fn amount(bytes: u64, blocks: u64) -> Amount {
 impl Recording {
     /// A recording of threads 0 and up, whose numbers in the system are 100 and up.
     pub fn new(threads: usize) -> Self {
-        let mut writer = Writer::new(Vec::new(), &process())
-            .unwrap()
-            .with_exact_times();
+        let writer = Writer::new(Vec::new(), &process()).unwrap();
+        Self::written_by(writer.with_exact_times(), threads)
+    }
+
+    /// The same as it is when nobody asks for exact times.
+    pub fn with_coarse_times(threads: usize) -> Self {
+        Self::written_by(Writer::new(Vec::new(), &process()).unwrap(), threads)
+    }
+
+    fn written_by(mut writer: Writer<Vec<u8>>, threads: usize) -> Self {
+        let mut aggregator = Aggregator::new(&process());
         for thread in 0..threads as u64 {
             let name = format!("worker {thread}");
             let thread = ThreadInfo {
@@ -81,9 +91,14 @@ impl Recording {
                 name: name.as_bytes(),
             };
             writer.thread(&thread).unwrap();
+            aggregator.thread(&thread);
         }
         let threads = (0..threads).map(|_| Thread::default()).collect();
-        Self { writer, threads }
+        Self {
+            writer,
+            aggregator,
+            threads,
+        }
     }
 
     pub fn allocate(&mut self, thread: usize, stack: &Path, size: u64, address: u64, time: u64) {
@@ -176,17 +191,26 @@ impl Recording {
             base_tick: *base_tick,
             bytes,
         });
+        let (tick, resident_bytes) = (START_TICK + time, time << 12);
+        self.aggregator
+            .events(tick, time, resident_bytes, segments.clone());
         self.writer
-            .events(START_TICK + time, time, time << 12, segments)
+            .events(tick, time, resident_bytes, segments)
             .unwrap();
     }
 
     pub fn modules(&mut self, time: u64, modules: &[ModuleInfo<'_>]) {
         self.writer.modules(START_TICK + time, modules).unwrap();
+        self.aggregator.modules(START_TICK + time, modules);
     }
 
     /// Gathers what is left and ends the recording.
-    pub fn finish(mut self, time: u64) -> Vec<u8> {
+    pub fn finish(self, time: u64) -> Vec<u8> {
+        self.finish_both(time).0
+    }
+
+    /// The file of events and the file of sums.
+    pub fn finish_both(mut self, time: u64) -> (Vec<u8>, Vec<u8>) {
         self.gather(time);
         let end = End {
             tick: START_TICK + time,
@@ -195,7 +219,17 @@ impl Recording {
             dropped_events: 5,
             ..End::default()
         };
-        self.writer.end(&end).unwrap()
+        (
+            self.writer.end(&end).unwrap(),
+            self.aggregator.end(&end, Vec::new()).unwrap(),
+        )
+    }
+
+    /// Lets a thread set a mark.
+    pub fn mark(&mut self, thread: usize, text: &str, time: u64) {
+        self.event(thread, time, |e, out, tick| {
+            e.mark(out, tick, text.as_bytes())
+        });
     }
 }
 
@@ -239,4 +273,33 @@ pub fn figures(profile: &AllocationProfile, path: &Path) -> StackFigures {
         .collect();
     assert_eq!(found.len(), 1, "{path:?} is there once");
     profile.figures[found[0]]
+}
+
+/// Two profiles that say the same, in whatever order their stacks and threads are.
+#[track_caller]
+pub fn assert_same(one: &AllocationProfile, other: &AllocationProfile) {
+    assert_eq!(figures_by_path(one), figures_by_path(other));
+    assert_eq!(paths_with_modules(one), paths_with_modules(other));
+    assert_eq!(without_order(one), without_order(other));
+}
+
+/// Each stack, with the modules of its locations.
+fn paths_with_modules(profile: &AllocationProfile) -> HashSet<Vec<CodeLocation>> {
+    let stacks = (0..profile.stacks.len()).map(StackId::from_index);
+    let path = |stack| {
+        let locations = profile.stacks.walk(stack);
+        locations.map(|id| profile.locations[id.index()]).collect()
+    };
+    stacks.map(path).collect()
+}
+
+/// All but stacks, with sorted threads.
+fn without_order(profile: &AllocationProfile) -> AllocationProfile {
+    let mut rest = profile.clone();
+    rest.locations.clear();
+    rest.stacks = StackTable::new();
+    rest.figures.clear();
+    rest.threads
+        .sort_by(|a, b| (a.os_thread_id, &a.name).cmp(&(b.os_thread_id, &b.name)));
+    rest
 }

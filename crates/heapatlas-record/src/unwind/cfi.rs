@@ -1,9 +1,9 @@
 //! From an object's unwind table to a rule.
 
 use gimli::{
-    BaseAddresses, CfaRule, EhFrame, EhFrameHdr, EndianSlice, LittleEndian, Pointer, Register,
-    RegisterRule, UnwindContext, UnwindContextStorage, UnwindExpression, UnwindSection,
-    UnwindTableRow, X86_64,
+    BaseAddresses, CfaRule, EhFrame, EhFrameHdr, EndianSlice, FrameDescriptionEntry, LittleEndian,
+    Pointer, Register, RegisterRule, UnwindContext, UnwindContextStorage, UnwindExpression,
+    UnwindSection, UnwindTableRow, X86_64,
 };
 
 use super::expression::{self, Reader, Value};
@@ -11,7 +11,9 @@ use super::modules::Module;
 use super::rule::{Cfa, Rule, SavedRbp};
 
 type Section = EhFrame<Reader>;
-type Row = UnwindTableRow<usize, Storage>;
+
+/// A row of an unwind table.
+pub type Row = UnwindTableRow<usize, Storage>;
 
 /// Room for the rows of gimli: the six registers that callees keep, the return address, and some
 /// more. (Signal trampolines have 17 rules; those need no row.)
@@ -30,8 +32,8 @@ const WORD: i64 = 8;
 /// Where every rule takes the return address: from the CFA.
 const RETURN_ADDRESS: i64 = -WORD;
 
-/// The rule for the instruction at `address`. None when the module says nothing about it.
-pub fn rule_at(address: u64, module: Module, workspace: &mut Workspace) -> Option<Rule> {
+/// What a module's table says about the instruction at `address`. None when it is nothing.
+pub fn entry_at(address: u64, module: Module) -> Option<Entry> {
     let table_bytes = section(module.eh_frame_hdr, module.end)?;
     let bases = BaseAddresses::default().set_eh_frame_hdr(module.eh_frame_hdr);
     let header = EhFrameHdr::from(table_bytes).parse(&bases, 8).ok()?;
@@ -40,22 +42,16 @@ pub fn rule_at(address: u64, module: Module, workspace: &mut Workspace) -> Optio
     };
     let bases = bases.set_eh_frame(eh_frame);
     let frames = EhFrame::from(section(eh_frame, module.end)?);
-    let fde = header
+    let description = header
         .table()?
         .fde_for_address(&frames, &bases, address, Section::cie_from_offset)
         .ok()?;
-    if fde.is_signal_trampoline() {
-        return Some(Rule::plain(Cfa::Signal));
-    }
-    let row = fde
-        .unwind_info_for_address(&frames, &bases, workspace, address)
-        .ok()?;
-    let context = RowContext {
+    Some(Entry {
+        description,
         frames,
-        encoding: fde.cie().encoding(),
+        bases,
         address,
-    };
-    Some(context.rule(row).unwrap_or(Rule::plain(Cfa::Unsupported)))
+    })
 }
 
 /// The module's bytes from `start` to `end`.
@@ -67,16 +63,59 @@ fn section(start: u64, end: u64) -> Option<Reader> {
     Some(EndianSlice::new(bytes, LittleEndian))
 }
 
-/// What an expression in a row may refer to.
-struct RowContext {
+/// What a module's table says about an instruction.
+pub struct Entry {
+    description: FrameDescriptionEntry<Reader>,
     frames: Section,
-    encoding: gimli::Encoding,
+    bases: BaseAddresses,
     address: u64,
 }
 
-impl RowContext {
+impl Entry {
+    /// Whether the code is what the kernel has a signal handler return to.
+    pub fn is_signal_trampoline(&self) -> bool {
+        self.description.is_signal_trampoline()
+    }
+
+    /// The row for the instruction. None when it is damaged or too long.
+    pub fn row<'w>(&self, workspace: &'w mut Workspace) -> Option<&'w Row> {
+        self.description
+            .unwind_info_for_address(&self.frames, &self.bases, workspace, self.address)
+            .ok()
+    }
+
+    /// The value of an expression in the row, as far as it can be told without the registers.
+    pub fn evaluate(&self, expression: &UnwindExpression<usize>) -> Option<Value> {
+        let expression = expression.get(&self.frames).ok()?;
+        expression::evaluate(expression, self.description.cie().encoding(), self.address)
+    }
+
+    /// The canonical frame address of a row.
+    pub fn cfa(&self, cfa: &CfaRule<usize>) -> Option<Value> {
+        match cfa {
+            CfaRule::RegisterAndOffset { register, offset } => {
+                Some(Value::Register(*register, *offset))
+            }
+            CfaRule::Expression(expression) => self.evaluate(expression),
+        }
+    }
+
+    /// The rule for the instruction. None when the row is damaged.
+    pub fn rule(&self, workspace: &mut Workspace) -> Option<Rule> {
+        if self.is_signal_trampoline() {
+            return Some(Rule::plain(Cfa::Signal));
+        }
+        let row = self.row(workspace)?;
+        Some(self.rule_of(row).unwrap_or(Rule::plain(Cfa::AllRegisters)))
+    }
+
+    /// Where the code ends that the table describes in one piece with the instruction.
+    pub fn end_address(&self) -> u64 {
+        self.description.end_address()
+    }
+
     /// None when the row asks for more than a rule can say.
-    fn rule(&self, row: &Row) -> Option<Rule> {
+    fn rule_of(&self, row: &Row) -> Option<Rule> {
         match row.register(X86_64::RA) {
             Some(RegisterRule::Undefined) => return Some(Rule::plain(Cfa::End)),
             Some(RegisterRule::Offset(RETURN_ADDRESS)) => {}
@@ -85,15 +124,6 @@ impl RowContext {
         let mut rule = cfa_rule(self.cfa(row.cfa())?)?;
         rule.rbp = self.saved_rbp(row.register(X86_64::RBP), rule)?;
         Some(rule)
-    }
-
-    fn cfa(&self, cfa: &CfaRule<usize>) -> Option<Value> {
-        match cfa {
-            CfaRule::RegisterAndOffset { register, offset } => {
-                Some(Value::Register(*register, *offset))
-            }
-            CfaRule::Expression(expression) => self.evaluate(expression),
-        }
     }
 
     fn saved_rbp(&self, saved: Option<RegisterRule<usize>>, rule: Rule) -> Option<SavedRbp> {
@@ -111,11 +141,6 @@ impl RowContext {
             },
             _ => None,
         }
-    }
-
-    fn evaluate(&self, expression: &UnwindExpression<usize>) -> Option<Value> {
-        let expression = expression.get(&self.frames).ok()?;
-        expression::evaluate(expression, self.encoding, self.address)
     }
 }
 

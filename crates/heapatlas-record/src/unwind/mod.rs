@@ -16,6 +16,7 @@
 //!
 //! Nothing here allocates, locks, or reads memory that might not be there (`memory`).
 
+mod all_registers;
 mod cfi;
 #[cfg(test)]
 mod cfi_test;

@@ -46,9 +46,21 @@ pub fn find(address: u64) -> Option<Module> {
     if FIND_OBJECT.load(Ordering::Acquire).is_null() {
         return find_by_headers(address);
     }
-    let object = find_object(address)?;
-    (!object.eh_frame.is_null()).then_some(Module {
-        eh_frame_hdr: object.eh_frame as u64,
+    let code = find_object(address)?;
+    if code.eh_frame.is_null() {
+        return None;
+    }
+    let table = code.eh_frame as u64;
+    let holds =
+        |object: &DlFindObject| (object.map_start as u64..object.map_end as u64).contains(&table);
+    // Of a program with gaps between its segments each segment is an object to the linker, and the table
+    // lies in another than the code.
+    let object = match holds(&code) {
+        true => code,
+        false => find_object(table).filter(holds)?,
+    };
+    Some(Module {
+        eh_frame_hdr: table,
         end: object.map_end as u64,
     })
 }

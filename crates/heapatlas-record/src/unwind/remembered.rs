@@ -188,7 +188,7 @@ impl Remembered {
         };
         self.push_frame(step.slot, step.return_address, mark);
         // What a signal interrupted may be on another stack, and its slot holds no return address.
-        self.is_reusable &= !step.is_signal;
+        self.is_reusable &= !step.is_unverifiable;
         Some(())
     }
 

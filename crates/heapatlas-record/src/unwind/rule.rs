@@ -18,10 +18,14 @@ pub enum Cfa {
     Signal = 6,
     /// Code of a JIT compiler or the like: follow the frame pointer, if it is one.
     FramePointer = 7,
-    /// The module's table is silent about the address: code that has no caller to come back to.
+    /// The module's table is silent about the address: code of another compiler (V8's builtins), which keeps
+    /// the frame pointer, or code that has no caller to come back to.
     Silent = 8,
-    /// Registers or expressions beyond these.
-    Unsupported = 9,
+    /// No call returns to the address: whoever laid a coroutine's stack out put it there, as `makecontext`
+    /// does with that of `__start_context`. The end, unless a signal interrupted the code there.
+    LaidOut = 10,
+    /// By registers or expressions beyond these: see `all_registers`.
+    AllRegisters = 9,
 }
 
 /// Where the caller's `rbp` is.
@@ -123,7 +127,8 @@ impl Cfa {
             6 => Self::Signal,
             7 => Self::FramePointer,
             8 => Self::Silent,
-            _ => Self::Unsupported,
+            10 => Self::LaidOut,
+            _ => Self::AllRegisters,
         }
     }
 }

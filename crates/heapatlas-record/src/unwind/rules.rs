@@ -18,6 +18,7 @@ use core::slice;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use super::cfi::{self, Workspace};
+use super::code;
 use super::modules;
 use super::rule::{Cfa, Rule, SavedRbp};
 use crate::os;
@@ -137,9 +138,16 @@ pub fn resolve(return_address: u64, workspace: &mut Workspace) -> Rule {
     let instruction = return_address.wrapping_sub(1);
     let Some(module) = modules::find(instruction) else {
         // Code of a JIT compiler comes and goes untold: nothing to remember.
-        return Rule::plain(Cfa::FramePointer);
+        return code::rule_of_epilogue(return_address).unwrap_or(Rule::plain(Cfa::FramePointer));
     };
-    let rule = cfi::rule_at(instruction, module, workspace).unwrap_or(Rule::plain(Cfa::Silent));
+    let entry = cfi::entry_at(instruction, module);
+    let rule = match &entry {
+        // No call returns to what follows a function, unless that function ends with a call.
+        Some(entry) if entry.end_address() != return_address => entry.rule(workspace),
+        _ if !code::follows_call(return_address) => Some(Rule::plain(Cfa::LaidOut)),
+        _ => entry.and_then(|entry| entry.rule(workspace)),
+    };
+    let rule = rule.unwrap_or(Rule::plain(Cfa::Silent));
     remember(return_address, rule, generation);
     rule
 }

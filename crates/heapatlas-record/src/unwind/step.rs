@@ -15,6 +15,7 @@ pub struct Step {
     pub cfa_slot: u64,
     /// Its CFA, or where its caller's `rbp` is, depends on `rbp`.
     pub uses_rbp: bool,
-    /// It is what the kernel pushed for a signal handler; the next one was interrupted.
-    pub is_signal: bool,
+    /// What decided its caller is not among the words noted here: it is what the kernel pushed for a signal
+    /// handler, or more registers than `rbp` were needed.
+    pub is_unverifiable: bool,
 }

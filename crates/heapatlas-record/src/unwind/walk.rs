@@ -1,5 +1,6 @@
 //! From frame to frame, innermost first.
 
+use super::all_registers::{Frame, saved_by_kernel};
 use super::cfi::Workspace;
 use super::code;
 use super::memory::StackMemory;
@@ -82,6 +83,13 @@ impl Walker {
                 Found::Other(rule) => rule,
                 Found::Nothing => rules::resolve(at.return_address, self.workspace),
             };
+            if matches!(rule.cfa, Cfa::AllRegisters | Cfa::LaidOut) {
+                match self.caller_by_all_frames(rule, registers.sp, memory) {
+                    Ok(caller) => at = caller,
+                    Err(end) => return end,
+                }
+                continue;
+            }
             // Through memory of its own: `at` is to stay in registers.
             let mut next = at;
             if let Some(end) = next.move_to_caller(rule, step, memory) {
@@ -89,6 +97,50 @@ impl Walker {
             }
             at = next;
         }
+    }
+}
+
+impl Walker {
+    /// The frame that called the last one, where that takes more than the frame itself.
+    #[cold]
+    #[inline(never)]
+    fn caller_by_all_frames(
+        &mut self,
+        rule: Rule,
+        sp: u64,
+        memory: &mut StackMemory,
+    ) -> Result<Position, End> {
+        if rule.cfa == Cfa::AllRegisters {
+            return self.caller_by_all_registers(sp, memory).ok_or(End::CutOff);
+        }
+        // Interrupted code need not follow a call.
+        let is_interrupted = self.length > 1 && self.steps[self.length - 2].is_unverifiable;
+        Err(if is_interrupted {
+            End::CutOff
+        } else {
+            End::Complete
+        })
+    }
+
+    /// The frame that called the last one, by the registers of all frames from the start on, where the
+    /// stack pointer was `sp`.
+    fn caller_by_all_registers(&mut self, sp: u64, memory: &mut StackMemory) -> Option<Position> {
+        let mut frame = Frame::of_caller(sp, memory, self.workspace)?;
+        for step in &self.steps[1..self.length] {
+            frame = frame.caller(memory, self.workspace)?;
+            if frame.slot != step.slot {
+                return None;
+            }
+        }
+        // The registers that decide this are not among what is verified.
+        self.steps[self.length - 1].is_unverifiable = true;
+        let caller = frame.caller(memory, self.workspace)?;
+        Some(Position {
+            slot: caller.slot,
+            return_address: caller.return_address(),
+            sp: caller.sp(),
+            rbp: caller.rbp(),
+        })
     }
 }
 
@@ -119,7 +171,7 @@ impl Position {
             rbp_slot: 0,
             cfa_slot: 0,
             uses_rbp: false,
-            is_signal: false,
+            is_unverifiable: false,
         }
     }
 
@@ -191,9 +243,10 @@ impl Position {
             Cfa::Signal => self.interrupted(step, memory),
             // The dynamic linker clears it to say that nobody called the constructors.
             Cfa::FramePointer | Cfa::Silent if self.rbp == 0 => Err(End::Complete),
-            Cfa::FramePointer => self.caller_by_frame_pointer(step, memory),
+            Cfa::FramePointer | Cfa::Silent => self.caller_by_frame_pointer(step, memory),
             Cfa::End => Err(End::Complete),
-            Cfa::Silent | Cfa::Unsupported => Err(End::CutOff),
+            // `Walker::walk` took those.
+            Cfa::AllRegisters | Cfa::LaidOut => Err(End::CutOff),
         }
     }
 
@@ -248,11 +301,8 @@ impl Position {
 
     /// The frame that a signal interrupted. The kernel saved its registers above our `sp`.
     fn interrupted(self, step: &mut Step, memory: &mut StackMemory) -> Result<Self, End> {
-        step.is_signal = true;
-        let slot = |register: libc::c_int| {
-            let offset = GENERAL_REGISTERS + register as u64 * WORD_BYTES;
-            self.sp.wrapping_add(offset)
-        };
+        step.is_unverifiable = true;
+        let slot = |register| saved_by_kernel(self.sp, register);
         let pc = memory.word(slot(libc::REG_RIP)).ok_or(End::CutOff)?;
         let rbp = memory.word(slot(libc::REG_RBP)).ok_or(End::CutOff)?;
         let sp = memory.word(slot(libc::REG_RSP)).ok_or(End::CutOff)?;
@@ -267,7 +317,3 @@ impl Position {
         })
     }
 }
-
-/// Where `ucontext_t` keeps the general registers.
-const GENERAL_REGISTERS: u64 = (core::mem::offset_of!(libc::ucontext_t, uc_mcontext)
-    + core::mem::offset_of!(libc::mcontext_t, gregs)) as u64;

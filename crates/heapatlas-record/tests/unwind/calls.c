@@ -170,6 +170,74 @@ FUNCTION through_qsort(int depth) {
     return numbers[0] + step(depth - 1);
 }
 
+/* By hand, as in the dynamic linker: the CFA is in a register that callees keep. */
+__attribute__((visibility("hidden"))) int step_from_assembly(int depth) {
+    return step(depth - 1) + below(2);
+}
+
+#define CFA_IN(name, reg)                                                                          \
+    int name(int depth);                                                                           \
+    __asm__(".text\n.hidden " #name "\n.globl " #name "\n.type " #name ", @function\n" #name ":\n"   \
+            ".cfi_startproc\n"                                                                     \
+            "push %" #reg "\n.cfi_def_cfa_offset 16\n.cfi_offset %" #reg ", -16\n"                 \
+            "mov %rsp, %" #reg "\n.cfi_def_cfa_register %" #reg "\n"                               \
+            "sub $200, %rsp\nand $-64, %rsp\n"                                                     \
+            "call step_from_assembly\n"                                                            \
+            "mov %" #reg ", %rsp\n.cfi_def_cfa_register %rsp\n"                                    \
+            "pop %" #reg "\n.cfi_def_cfa_offset 8\n.cfi_restore %" #reg "\nret\n"                  \
+            ".cfi_endproc\n.size " #name ", . - " #name "\n")
+
+CFA_IN(cfa_in_rbx, rbx);
+CFA_IN(cfa_in_r12, r12);
+CFA_IN(cfa_in_r13, r13);
+CFA_IN(cfa_in_r14, r14);
+CFA_IN(cfa_in_r15, r15);
+
+/* The caller's rbp is in another register, not on the stack. */
+int rbp_in_r12(int depth);
+__asm__(".text\n.hidden rbp_in_r12\n.globl rbp_in_r12\n.type rbp_in_r12, @function\nrbp_in_r12:\n"
+        ".cfi_startproc\n"
+        "push %r12\n.cfi_def_cfa_offset 16\n.cfi_offset %r12, -16\n"
+        "mov %rbp, %r12\n.cfi_register %rbp, %r12\n"
+        "xor %ebp, %ebp\n"
+        "call step_from_assembly\n"
+        "mov %r12, %rbp\n.cfi_restore %rbp\n"
+        "pop %r12\n.cfi_def_cfa_offset 8\n.cfi_restore %r12\nret\n"
+        ".cfi_endproc\n.size rbp_in_r12, . - rbp_in_r12\n");
+
+/* The CFA is in a register that callees do not keep: only a signal can find it so. */
+int interrupted_with_cfa_in_r9(int signal);
+__asm__(".text\n.hidden interrupted_with_cfa_in_r9\n.globl interrupted_with_cfa_in_r9\n"
+        ".type interrupted_with_cfa_in_r9, @function\ninterrupted_with_cfa_in_r9:\n"
+        ".cfi_startproc\n"
+        "mov %rsp, %r9\n.cfi_def_cfa_register %r9\n"
+        "sub $136, %rsp\nand $-32, %rsp\n"
+        "mov %edi, %r8d\n"
+        "mov $39, %eax\nsyscall\nmov %eax, %edi\n"  /* getpid */
+        "mov $186, %eax\nsyscall\nmov %eax, %esi\n" /* gettid */
+        "mov %r8d, %edx\nmov $234, %eax\nsyscall\n" /* tgkill */
+        "mov %r9, %rsp\n.cfi_def_cfa_register %rsp\nret\n"
+        ".cfi_endproc\n.size interrupted_with_cfa_in_r9, . - interrupted_with_cfa_in_r9\n");
+
+FUNCTION interrupted(int depth) {
+    int outer = signal_depth;
+    signal_depth = depth / 2;
+    interrupted_with_cfa_in_r9(below(2) ? SIGUSR1 : SIGUSR2);
+    signal_depth = outer;
+    return step(depth - 1);
+}
+
+FUNCTION by_assembly(int depth) {
+    switch (below(6)) {
+    case 0: return cfa_in_rbx(depth) + 1;
+    case 1: return cfa_in_r12(depth) + 1;
+    case 2: return cfa_in_r13(depth) + 1;
+    case 3: return cfa_in_r14(depth) + 1;
+    case 4: return cfa_in_r15(depth) + 1;
+    default: return rbp_in_r12(depth) + 1;
+    }
+}
+
 enum { SIGNALS = 1, COROUTINES = 2 };
 
 static int step(int depth) {
@@ -177,7 +245,7 @@ static int step(int depth) {
         probe();
         return depth;
     }
-    switch (below(14)) {
+    switch (below(16)) {
     case 0: return with_alloca(depth) + 1;
     case 1: return realigned(depth) + 1;
     case 2: return realigned_with_alloca(depth) + 1;
@@ -187,9 +255,11 @@ static int step(int depth) {
     case 6: return big_frame(depth) + 1;
     case 7: return jumps(depth) + 1;
     case 8: return through_qsort(depth) + 1;
-    case 9: if (kinds & SIGNALS) return signaled(depth) + 1; /* fall through */
+    case 9: return by_assembly(depth) + 1;
+    case 10: if (kinds & SIGNALS) return interrupted(depth) + 1; /* fall through */
+    case 11: if (kinds & SIGNALS) return signaled(depth) + 1; /* fall through */
     /* A coroutine would come back to the signal stack by a new signal, over the frames there. */
-    case 10: if (kinds & COROUTINES && handlers == 0) return with_coroutine(depth) + 1; /* fall through */
+    case 12: if (kinds & COROUTINES && handlers == 0) return with_coroutine(depth) + 1; /* fall through */
     default: return plain(depth) + 1;
     }
 }

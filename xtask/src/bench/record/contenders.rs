@@ -26,6 +26,27 @@ pub static EXACT: Mode = Mode {
     arguments: &[],
 };
 
+/// The sums of it.
+pub static AGGREGATE: Mode = Mode {
+    title: "heapatlas, aggregate",
+    name: "aggregate",
+    arguments: &["--mode", "aggregate"],
+};
+
+/// As the samplers of allocators do it.
+pub static SAMPLED: Mode = Mode {
+    title: "heapatlas, sampled at 512 KiB",
+    name: "sampled",
+    arguments: &["--mode", "sampled", "--sample", "512KiB"],
+};
+
+/// The recorder is loaded, and waits until it is switched on.
+pub static IDLE: Mode = Mode {
+    title: "heapatlas, idle",
+    name: "idle",
+    arguments: &["--idle"],
+};
+
 /// Runs a program, and in most cases records it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Contender {
@@ -42,9 +63,12 @@ pub enum Contender {
 }
 
 impl Contender {
-    pub const ALL: [Contender; 10] = [
+    pub const ALL: [Contender; 13] = [
         Contender::Bare,
         Contender::Heapatlas(&EXACT),
+        Contender::Heapatlas(&AGGREGATE),
+        Contender::Heapatlas(&SAMPLED),
+        Contender::Heapatlas(&IDLE),
         Contender::Heaptrack,
         Contender::HeaptrackPreload,
         Contender::ValgrindDhat,

@@ -1,6 +1,6 @@
 //! The numbers to reach, and whether they were.
 
-use super::contenders::{Contender, EXACT};
+use super::contenders::{Contender, EXACT, IDLE, SAMPLED};
 use super::programs::Key;
 use super::{Results, Row, Section};
 use crate::bench::verdict::{Verdict, at_most};
@@ -10,6 +10,8 @@ const OURS: Contender = Contender::Heapatlas(&EXACT);
 pub fn verdicts(results: &Results) -> Vec<Verdict> {
     let sections = &results.sections;
     let mut verdicts: Vec<_> = sections.iter().filter_map(cost_verdict).collect();
+    verdicts.extend(sections.iter().map(sampled_verdict));
+    verdicts.extend(sections.iter().map(idle_verdict));
     verdicts.extend(sections.iter().map(trace_verdict));
     verdicts.extend(sections.iter().map(report_verdict));
     verdicts
@@ -29,6 +31,30 @@ fn cost_verdict(section: &Section) -> Option<Verdict> {
     };
     let goal = format!("{name}: added CPU at most {limit} x heaptrack's");
     Some(at_most(goal, limit, section.added_ratio(OURS), " x"))
+}
+
+fn sampled_verdict(section: &Section) -> Verdict {
+    let goal = format!("{}, sampled: CPU at most 1.02 x bare", section.key.name());
+    let ratio = section.cpu_ratio(Contender::Heapatlas(&SAMPLED));
+    let mut verdict = at_most(goal, 1.02, ratio, " x");
+    // Two digits would show a miss as the limit.
+    if let Some(ratio) = ratio {
+        verdict.measured = format!("{ratio:.3} x");
+    }
+    verdict
+}
+
+/// As much as the program alone took in its slowest round.
+fn idle_verdict(section: &Section) -> Verdict {
+    let bare = section.row(Contender::Bare).and_then(|row| row.runs.cpu());
+    let idle = section.row(Contender::Heapatlas(&IDLE));
+    let idle = idle.and_then(|row| row.runs.cpu_seconds());
+    let limit = bare.map_or(0.0, |bare| bare.highest);
+    let goal = format!(
+        "{}, idle: CPU at most that of the slowest bare run, {limit:.2} s",
+        section.key.name()
+    );
+    at_most(goal, limit, idle.filter(|_| bare.is_some()), " s")
 }
 
 fn trace_verdict(section: &Section) -> Verdict {
@@ -66,6 +92,11 @@ impl Section {
     /// How many allocations the program makes, as we counted.
     pub fn allocations(&self) -> Option<u64> {
         self.row(OURS)?.allocations
+    }
+
+    fn cpu_ratio(&self, contender: Contender) -> Option<f64> {
+        let bare = self.row(contender.baseline())?.runs.cpu_seconds()?;
+        Some(self.row(contender)?.runs.cpu_seconds()? / bare)
     }
 
     fn wall_ratio(&self, contender: Contender) -> Option<f64> {
@@ -119,5 +150,37 @@ mod tests {
         assert_eq!(cost_verdict(&section).unwrap().outcome, Outcome::Pass);
         assert_eq!(trace_verdict(&section).outcome, Outcome::Miss);
         assert_eq!(report_verdict(&section).outcome, Outcome::NotMeasured);
+        assert_eq!(idle_verdict(&section).outcome, Outcome::NotMeasured);
+    }
+
+    #[test]
+    fn sampled_and_idle_are_held_against_the_program_alone() {
+        let section = |sampled, idle| {
+            let mut bare = row(Contender::Bare, 100, 0);
+            bare.runs.costs.push(Cost {
+                cpu: Duration::from_secs(104),
+                ..bare.runs.costs[0]
+            });
+            let rows = vec![
+                bare,
+                row(Contender::Heapatlas(&SAMPLED), sampled, 0),
+                row(Contender::Heapatlas(&IDLE), idle, 0),
+            ];
+            Section {
+                key: Key::Jq,
+                rows: Ok(rows),
+            }
+        };
+        let outcomes = |section: &Section| {
+            (
+                sampled_verdict(section).outcome,
+                idle_verdict(section).outcome,
+            )
+        };
+        // Of 102 seconds, the median, and 104, the slowest.
+        let within = section(104, 104);
+        assert_eq!(outcomes(&within), (Outcome::Pass, Outcome::Pass));
+        let beyond = section(105, 105);
+        assert_eq!(outcomes(&beyond), (Outcome::Miss, Outcome::Miss));
     }
 }

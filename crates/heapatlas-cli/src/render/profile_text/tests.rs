@@ -5,8 +5,16 @@ use heapatlas_analysis::profile::{bottom_up, sites, top_down};
 /// What a part of the text of the sample is, line by line.
 #[track_caller]
 fn check(show: impl FnOnce(&ProfileText<'_>, &mut Vec<u8>) -> io::Result<()>, expected: &[&str]) {
-    let profile = sample_profile();
-    let view = ProfileView::new(&profile);
+    check_profile(&sample_profile(), show, expected);
+}
+
+#[track_caller]
+fn check_profile(
+    profile: &AllocationProfile,
+    show: impl FnOnce(&ProfileText<'_>, &mut Vec<u8>) -> io::Result<()>,
+    expected: &[&str],
+) {
+    let view = ProfileView::new(profile);
     let text = ProfileText {
         view: &view,
         paint: Paint { is_on: false },
@@ -36,6 +44,25 @@ fn heading() {
 }
 
 #[test]
+fn heading_of_samples() {
+    let mut profile = sample_profile();
+    profile.sample_interval_bytes = 512 << 10;
+    check_profile(
+        &profile,
+        |text, out| text.heading(out),
+        &[
+            "./app 'two words'  pid 1234, 2.00 s",
+            "sampled every 512.0 KiB on average: all figures are estimates",
+            "",
+            "  allocations         16  12.6 KiB in all; 12 freed",
+            "  temporary            -  unknown: samples do not tell",
+            "  peak          12.0 KiB  in 6 blocks at 1.00 s",
+            "  live at end    4.0 KiB  in 4 blocks",
+        ],
+    );
+}
+
+#[test]
 fn chart_over_time() {
     check(
         |text, out| text.chart(out, 0..2_000_000_000),
@@ -51,8 +78,21 @@ fn chart_over_time() {
             "        │███████████████████████████████",
             "        │███████████████████████████████",
             "     0 B└───────────────────────────────",
+            "                                ▲",
             "         0 s                      2.00 s",
         ],
+    );
+}
+
+#[test]
+fn marks() {
+    check(
+        |text, out| text.marks(out, 5),
+        &["", "marks", "    at  text", "1.50 s  loaded"],
+    );
+    check(
+        |text, out| text.marks(out, 0),
+        &["", "marks", "at  text", "… 1 more mark (--top 0 shows all)"],
     );
 }
 
@@ -159,6 +199,8 @@ fn threads_and_histograms() {
             "freed blocks by lifetime",
             "    from  blocks        %  bytes",
             "256 ns …      10  100.0 %    0 B  ██████████████████████████████",
+            "",
+            "deepest stack: 3 frames",
         ],
     );
 }
