@@ -1,10 +1,11 @@
 //! Traces of our own recorder: `.heaptrace`. The layout of the bytes is `FORMAT.md` of `heapatlas-trace`.
 //!
-//! [`Writer`] is what the launcher of a measured program feeds. [`read()`] takes a file from front to back:
-//! `blocks` (found and unpacked), `facts` (threads, end), `replay` (all threads' events in order of time),
+//! [`Writer`] is what the launcher of a measured program feeds: `sort` takes streams apart into columns, with times as a broken
+//! `line` where no order hangs on them, which `pages` tells; `streams` packs them. [`read()`] takes a file from front to back:
+//! `blocks` (found and unpacked), `columns`, `facts` (threads, end), `replay` (all threads' events in order of time),
 //! `code` (stacks, locations, modules), `ledger` (every sum, the peak among them) over `live_blocks` and
-//! `samples`, `mappings`, `timeline`; at last `profile`. [`Aggregator`] is fed as a [`Writer`] is, and keeps the same books at once: its file
-//! has `sums` in place of events. [`code_maps`] hands out what a JIT compiler told.
+//! `samples`, `mappings`, `timeline`; at last `profile`. [`Aggregator`] is fed as a [`Writer`] is, and keeps the same books
+//! at once: its file has `sums` in place of events. [`code_maps`] hands out what a JIT compiler told.
 //!
 //! # What is counted
 //!
@@ -12,7 +13,8 @@
 //! - A block is *temporary* when it is freed by the thread that allocated it before that thread allocated anything
 //!   else. A reallocation is an allocation: the block that it gives can be temporary. The block that it takes
 //!   is not, since its contents live on.
-//! - The peak is the moment when the most bytes were live: among equals the latest.
+//! - The peak is the moment when the most bytes were live: among equals the latest. Where several threads work it may be
+//!   wrong by what they allocate and free within 5 µs, unless the recording has exact times.
 //! - Between begin and end of a reallocation the old block is not live. If it fails, or never ends, the
 //!   block is live as before.
 //! - A block that was sampled counts for as many as it stands for (`samples`), in every figure; what is temporary is not

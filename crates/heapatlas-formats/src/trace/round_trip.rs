@@ -257,7 +257,7 @@ fn exact_ticks(gatherings: &[Gathering<'_>]) -> BTreeSet<usize> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
 
     #[test]
     fn events_as_they_were_and_times_as_promised(

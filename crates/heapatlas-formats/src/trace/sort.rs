@@ -423,10 +423,6 @@ fn encode(encoder: &mut Encoder, out: &mut [u8; MAX_EVENT_BYTES], event: &Event<
             address,
             tick,
         } => encoder.unmapping(out, size_bytes, address, tick),
-        Event::SampleInterval {
-            interval_bytes,
-            tick,
-        } => encoder.sample_interval(out, interval_bytes, tick),
         // A kind that this version does not know is not decoded either.
         _ => 0,
     }

@@ -32,7 +32,7 @@ const FAST: i32 = 1;
 /// What packs to less than one part of so many packs well.
 const PACKS_WELL: usize = 8;
 /// Shorter parts tell nothing of that.
-const TELLING_BYTES: usize = 64 << 10;
+const TELLING_BYTES: usize = 256 << 10;
 
 /// Packs blocks.
 #[derive(Default)]

@@ -20,8 +20,9 @@ use super::streams::{PARTS, Packer};
 /// Payloads end with the first segment that makes them this long: readers unpack blocks in parallel.
 const PAYLOAD_BYTES: usize = 4 << 20;
 
-/// The longest segment that fits a payload whatever stands before it.
-const MAX_SEGMENT_BYTES: usize = MAX_PAYLOAD_BYTES - PAYLOAD_BYTES - 128;
+/// The longest segment that fits a payload whatever stands before it: an event of two bytes has more in columns when
+/// its time is exact.
+const MAX_SEGMENT_BYTES: usize = 2 << 20;
 
 /// Of all but columns.
 const LEVEL: i32 = 3;
@@ -127,7 +128,7 @@ impl<W: io::Write> Writer<W> {
     /// `elapsed_ns` is since the recording began, `resident_bytes` 0 where unknown.
     ///
     /// # Errors
-    /// Also when a segment has more than about 12 MiB.
+    /// Also when a segment has more than 2 MiB.
     pub fn events<'a>(
         &mut self,
         tick: u64,
@@ -148,7 +149,7 @@ impl<W: io::Write> Writer<W> {
         let segments: Vec<Segment<'_>> = segments.collect();
         let is_too_large = |segment: &Segment<'_>| segment.bytes.len() > MAX_SEGMENT_BYTES;
         if segments.iter().any(is_too_large) {
-            return Err(too_large("a segment"));
+            return Err(too_large("a segment", MAX_SEGMENT_BYTES));
         }
         let mut damaged = Payload::default();
         self.sort(&segments, not_last, tick, &mut damaged)?;
@@ -336,7 +337,7 @@ impl<W: io::Write> Writer<W> {
     fn write_stored(&mut self, kind: BlockKind, codec: Codec, raw_bytes: usize) -> io::Result<()> {
         let (header, stored) = self.block.split_at_mut(BLOCK_HEADER_BYTES);
         if raw_bytes.max(stored.len()) > MAX_PAYLOAD_BYTES {
-            return Err(too_large("a block"));
+            return Err(too_large("a block", MAX_PAYLOAD_BYTES));
         }
         let block_header = BlockHeader::new(kind, codec, stored, raw_bytes);
         header.copy_from_slice(&block_header.to_bytes());
@@ -384,10 +385,7 @@ fn end_of_lines(text: &[u8]) -> usize {
     }
 }
 
-fn too_large(what: &str) -> io::Error {
-    let message = format!(
-        "{what} has more than the {} MiB of a payload",
-        MAX_PAYLOAD_BYTES >> 20
-    );
+fn too_large(what: &str, most_bytes: usize) -> io::Error {
+    let message = format!("{what} has more than {} MiB", most_bytes >> 20);
     io::Error::new(io::ErrorKind::InvalidInput, message)
 }
