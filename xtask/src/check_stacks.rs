@@ -55,10 +55,14 @@ pub fn check_stacks(options: &Options) -> anyhow::Result<()> {
     };
     let mut rows = Vec::new();
     table::print_heading();
-    for case in cases::all() {
-        let is_wanted = |name: &String| case.title().contains(name.as_str());
-        if options.only.as_ref().is_none_or(is_wanted) {
-            rows.push(recorder.row(&case, &workbench));
+    let is_wanted = |case: &Case| {
+        let is_named = |name: &String| case.title().contains(name.as_str());
+        options.only.as_ref().is_none_or(is_named)
+    };
+    for case in cases::all().into_iter().filter(is_wanted) {
+        match workbench.obstacle(case) {
+            Some(obstacle) => println!("not recorded: {}: {obstacle}", case.title()),
+            None => rows.push(recorder.row(case, &workbench)),
         }
     }
     recorder.repeat(&mut rows, &workbench, options);
@@ -86,8 +90,8 @@ struct Recorder {
 
 impl Recorder {
     /// Records a program once and prints what came of it.
-    fn row(&self, case: &Case, workbench: &Workbench) -> Row {
-        let mut row = Row::new(case.clone());
+    fn row(&self, case: Case, workbench: &Workbench) -> Row {
+        let mut row = Row::new(case);
         self.record(&mut row, workbench);
         row.print();
         row
@@ -120,7 +124,7 @@ impl Recorder {
     }
 
     fn try_record(&self, row: &mut Row, workbench: &Workbench) -> anyhow::Result<()> {
-        let program = workbench.make(&row.case, row.runs + 1)?;
+        let program = workbench.make(row.case, row.runs + 1)?;
         let mut command = Command::new(&self.heapatlas);
         command.args(["record", "--no-summary", "--check-stacks", "1", "-o"]);
         command.arg(&self.trace).arg("--").args(&program.command);
@@ -138,9 +142,17 @@ impl Recorder {
             .with_context(|| format!("nothing was compared: {}", run.stderr.trim()))?;
         row.compared += compared;
         row.differences += differences;
-        let summary = self.summary(&self.trace);
-        fs::remove_file(&self.trace).context("while removing the trace")?;
-        row.add(&summary?)
+        let dropped = dropped(&run.stderr);
+        row.dropped += dropped;
+        let recorded = row.add(&self.summary(&self.trace)?)?;
+        if recorded + dropped < compared {
+            bail!(
+                "{compared} stacks were taken, {recorded} are in the trace, and {dropped} are said to be \
+                 missing; the trace is kept: `{}`",
+                self.trace.display()
+            );
+        }
+        fs::remove_file(&self.trace).context("while removing the trace")
     }
 
     fn summary(&self, trace: &Path) -> anyhow::Result<Value> {
@@ -160,6 +172,15 @@ fn compared(said: &str) -> Option<(u64, u64)> {
     Some((compared.parse().ok()?, differences.parse().ok()?))
 }
 
+/// The number in `warning: 12 events could not be recorded; …`; 0 when nothing was dropped.
+fn dropped(said: &str) -> u64 {
+    let number = |line: &str| {
+        let (before, _) = line.split_once(" events could not be recorded")?;
+        before.rsplit(' ').next()?.parse().ok()
+    };
+    said.lines().find_map(number).unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,5 +191,12 @@ mod tests {
             "warning: x\nremark: compared 120 stacks with full walks: 3 differed\nwrote `t`\n";
         assert_eq!(compared(said), Some((120, 3)));
         assert_eq!(compared("wrote `t`"), None);
+    }
+
+    #[test]
+    fn and_how_many_were_lost() {
+        let said = "warning: 51 events could not be recorded; figures are too small by so many\n";
+        assert_eq!(dropped(said), 51);
+        assert_eq!(dropped("wrote `t`"), 0);
     }
 }

@@ -35,7 +35,7 @@ enum Chore {
     #[command(subcommand)]
     Bench(bench::Suite),
     /// Run large programs under the recorder: each must do what it does without
-    Survive,
+    Survive(survive::Options),
     /// Record many programs and compare every stack with a full walk: takes half an hour
     CheckStacks(check_stacks::Options),
     /// Write a large, realistic V8 heap snapshot
@@ -57,7 +57,7 @@ fn run(chore: Chore) -> anyhow::Result<()> {
         Chore::Test => test_all::test_all(),
         Chore::Bench(suite) => bench::bench(&suite),
         Chore::CheckStacks(options) => check_stacks::check_stacks(&options),
-        Chore::Survive => survive::survive(),
+        Chore::Survive(options) => survive::survive(&options),
         Chore::GenerateSnapshot(options) => generate::generate_snapshot(&options),
     }
 }

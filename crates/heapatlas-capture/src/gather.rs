@@ -117,8 +117,10 @@ pub struct Main {
     pub status: Option<i32>,
 }
 
-/// What of each chunk was read, and the images whose chunks they are.
+/// What of each chunk of one recording was read, and the images whose chunks they are.
 pub struct Gatherer {
+    /// The recording whose chunks are read.
+    recording: u32,
     /// For each chunk the bytes that were read.
     read: Vec<usize>,
     /// By number.
@@ -214,9 +216,10 @@ struct Used {
 }
 
 impl Gatherer {
-    /// Of a region from which nothing was gathered.
-    pub fn new(region: &Region) -> Self {
+    /// Of a recording of which nothing was gathered.
+    pub fn new(region: &Region, recording: u32) -> Self {
         Self {
+            recording,
             read: vec![0; CHUNKS],
             images: BTreeMap::new(),
             ended: BTreeMap::new(),
@@ -226,6 +229,11 @@ impl Gatherer {
             silent: Vec::new(),
             strangers: HashSet::new(),
         }
+    }
+
+    /// The images that are there, by their numbers.
+    pub fn images(&self) -> Vec<u32> {
+        self.images.keys().copied().collect()
     }
 
     /// Hands on what was committed since the last time. Gives how many bytes that were. The header's
@@ -263,6 +271,36 @@ impl Gatherer {
         }
         self.take_all(region, now, main, sink)?;
         Ok(())
+    }
+
+    /// Tells of the process that we started if no image was told of: nothing was allocated, and that is a
+    /// recording, too.
+    ///
+    /// # Errors
+    /// What the sink says.
+    pub fn ensure_image(
+        &mut self,
+        now: EventsHeader,
+        main: Main,
+        sink: &mut dyn Sink,
+    ) -> io::Result<()> {
+        if !self.images.is_empty() || !self.ended.is_empty() {
+            return Ok(());
+        }
+        let image = Image {
+            number: u32::MAX,
+            pid: main.pid,
+            start_tick: now.tick,
+            ..Image::default()
+        };
+        sink.image(&image)?;
+        let end = ImageEnd {
+            tick: now.tick,
+            elapsed_ns: now.elapsed_ns,
+            status: main.status,
+            ..ImageEnd::default()
+        };
+        sink.ended(image.number, &end)
     }
 
     /// The numbers of the processes that are recorded and still there. If there are none, those that may be
@@ -344,7 +382,7 @@ impl Gatherer {
         main: Main,
         sink: &mut dyn Sink,
     ) -> io::Result<usize> {
-        let mut used = used_chunks(region);
+        let mut used = used_chunks(region, self.recording);
         used.sort_unstable();
         let gone: Vec<u32> = (self.images.iter())
             .filter_map(|(&number, image)| image.gone.is_some().then_some(number))
@@ -584,7 +622,7 @@ impl Running {
 }
 
 impl Counters {
-    fn since(self, start: Self) -> Self {
+    pub(crate) fn since(self, start: Self) -> Self {
         let since = u64::saturating_sub;
         Self {
             dropped_events: since(self.dropped_events, start.dropped_events),
@@ -626,14 +664,21 @@ fn split_arguments(bytes: &[u8]) -> Vec<Vec<u8>> {
     bytes.split(|&byte| byte == 0).map(<[u8]>::to_vec).collect()
 }
 
-/// The chunks in use. (The state is read before the length: what a closed chunk holds is final.)
-fn used_chunks(region: &Region) -> Vec<Used> {
+/// The chunks of a recording that are in use. Those of earlier recordings are freed as soon as their threads are done
+/// with them: nobody reads them any more. (The state is read before the length: what a closed chunk holds is final.)
+fn used_chunks(region: &Region, recording: u32) -> Vec<Used> {
     let used = |chunk: usize| {
         let state = region.state(chunk).load(Acquire);
         let header = region.chunk(chunk);
         let sequence = header.sequence.load(Acquire);
         let kind = header.kind.load(Relaxed);
         let is_ready = state != FREE && sequence != 0 && kind <= KIND_IMAGE;
+        if is_ready && header.recording.load(Relaxed) != recording {
+            if state == CLOSED {
+                region.free(chunk);
+            }
+            return None;
+        }
         is_ready.then(|| Used {
             image: header.process.load(Relaxed),
             kind,

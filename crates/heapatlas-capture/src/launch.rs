@@ -8,22 +8,18 @@ use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicI32};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use heapatlas_trace::payload::EventsHeader;
-use heapatlas_trace::shared::{MODE_EXACT, MODE_IDLE};
 use thiserror::Error;
 
 use crate::clock;
-use crate::gather::{Counters, Gatherer, Main, Sink, counters};
+use crate::control::{Bound, Control};
 use crate::recorder_file;
 use crate::region::Region;
+use crate::session::{Recordings, Session, Wanted};
 
 /// The variable by which the recorder finds the region.
 const REGION_VARIABLE: &str = "HEAPATLAS_REGION";
-/// How long events wait at most before they are gathered. What a killed launcher loses is less than this and
-/// the time of one gathering.
-const PAUSE: Duration = Duration::from_millis(80);
 /// How many full chunks are gathered sooner: 2 MiB. In small pieces events pack badly.
 const MANY_CHUNKS: u32 = 64;
 
@@ -38,6 +34,10 @@ pub struct Options {
     pub check_interval: u32,
     /// Whether forked children and the programs that they start are recorded, too.
     pub follow_forks: bool,
+    /// The recording that begins with the program; `None` for an idle recorder, which waits to be asked.
+    pub first: Option<Wanted>,
+    /// What a recording is that `SIGUSR1` turns on.
+    pub by_signal: Wanted,
 }
 
 /// Why a program was not started.
@@ -64,28 +64,17 @@ pub enum LaunchError {
 pub struct Launched {
     child: Child,
     region: Arc<Region>,
-    gatherer: Gatherer,
-    follows_forks: bool,
-    started: Instant,
-    start_tick: u64,
-    ticks_per_second: u64,
+    recorder: Session,
+    control: Option<Control>,
 }
 
-/// How it ended, and what the recorder has to say.
+/// How it ended, and whether it could be recorded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Outcome {
     /// As the system tells.
     pub status: ExitStatus,
-    /// The tick at the end.
-    pub tick: u64,
-    /// Nanoseconds since the start.
-    pub elapsed_ns: u64,
     /// Whether the recorder was there at all: a static program, say, does not load it.
     pub was_recorded: bool,
-    /// What the recorder counted.
-    pub counters: Counters,
-    /// Whether the sink was full before the recording ended.
-    pub was_full: bool,
 }
 
 /// Starts a program.
@@ -99,7 +88,6 @@ pub fn launch(options: &Options) -> Result<Launched, LaunchError> {
     let recorder = recorder_file::place().map_err(LaunchError::Recorder)?;
     let region = Arc::new(Region::new().map_err(LaunchError::Region)?);
     let ticks_per_second = clock::ticks_per_second();
-    region.header().mode.store(MODE_EXACT, Relaxed);
     region
         .header()
         .check_interval
@@ -114,36 +102,44 @@ pub fn launch(options: &Options) -> Result<Launched, LaunchError> {
         .args(&options.arguments)
         .env("LD_PRELOAD", preload_list(recorder.as_os_str()))
         .env(REGION_VARIABLE, os(&region.path()));
-    if !options.follow_forks {
-        record_only_this(&mut command, Arc::clone(&region));
+    let shared = Arc::clone(&region);
+    // Other processes that inherit the environment stay idle, unless they are followed.
+    let is_alone = !options.follow_forks;
+    // Without it a signal is left.
+    let socket = Bound::new().ok();
+    let link = socket.as_ref().and_then(|socket| socket.link().ok());
+    // SAFETY: the closure stores to memory that is mapped in the child, too, and makes a few system calls.
+    unsafe {
+        command.pre_exec(move || {
+            let pid = libc::getpid().cast_unsigned();
+            if is_alone {
+                shared.header().target_pid.store(pid, Release);
+            }
+            if let Some(link) = &link {
+                link.make();
+            }
+            Ok(())
+        });
     }
-    let (started, start_tick) = (Instant::now(), clock::ticks());
+    let mut recorder = Session::new(Arc::clone(&region), options, ticks_per_second);
+    if let Some(first) = options.first {
+        recorder.turn_on(first);
+    }
     let child = command.spawn().map_err(|source| LaunchError::Program {
         program: options.program.to_string_lossy().into_owned(),
         source,
     })?;
     CHILD.store(child.id().cast_signed(), Release);
+    recorder.set_pid(child.id());
+    // Not before the program is started, which must find the signal as it was.
+    handle(libc::SIGUSR1, toggle);
+    let control = socket.and_then(|socket| socket.serve(child.id(), &region).ok());
     Ok(Launched {
         child,
-        gatherer: Gatherer::new(&region),
         region,
-        follows_forks: options.follow_forks,
-        started,
-        start_tick,
-        ticks_per_second,
+        recorder,
+        control,
     })
-}
-
-/// Other processes that inherit the environment stay idle.
-fn record_only_this(command: &mut Command, region: Arc<Region>) {
-    // SAFETY: the closure stores to memory that is mapped in the child, too, and calls `getpid`.
-    unsafe {
-        command.pre_exec(move || {
-            let pid = libc::getpid().cast_unsigned();
-            region.header().target_pid.store(pid, Release);
-            Ok(())
-        });
-    }
 }
 
 impl Launched {
@@ -152,139 +148,79 @@ impl Launched {
         self.child.id()
     }
 
-    /// The tick when it was started.
-    pub fn start_tick(&self) -> u64 {
-        self.start_tick
+    /// Whether recordings can be turned on and off through a socket; where no folder for it can be made, a signal is
+    /// left.
+    pub fn has_control(&self) -> bool {
+        self.control.is_some()
     }
 
-    /// Ticks in a second, to about a percent.
-    pub fn ticks_per_second(&self) -> u64 {
-        self.ticks_per_second
-    }
-
-    fn now(&self) -> EventsHeader {
-        EventsHeader {
-            tick: clock::ticks(),
-            elapsed_ns: self.started.elapsed().as_nanos() as u64,
-            resident_bytes: 0,
-        }
-    }
-
-    /// Gathers until the program and all processes that are followed have ended, or until the sink is full, or,
-    /// when the program itself has ended, until a signal asks for the end. When the sink fails, the recording ends and the
+    /// Records and answers requests until the program has ended, and all processes that are followed, or, when the
+    /// program itself has ended, until a signal asks for the end. When a recording cannot be kept it ends, and the
     /// program goes on.
     ///
-    /// `tell_waiting` is called once, with the numbers of the processes that are waited for, when the program has
-    /// ended before them.
-    ///
     /// # Errors
-    /// What the sink says, after the program has ended.
-    pub fn run(
-        mut self,
-        sink: &mut dyn Sink,
-        mut tell_waiting: impl FnMut(&[u32]),
-    ) -> io::Result<Outcome> {
+    /// What `recordings` say of the recording that began with the program, after that has ended.
+    pub fn run(mut self, recordings: &mut dyn Recordings) -> io::Result<Outcome> {
+        self.recorder.begin_first(recordings);
         let mut was_told = false;
         let status = loop {
             let seen = self.region.header().closed.load(Acquire);
             let ended = self.child.try_wait()?;
-            // A thread that has waited too long has the others not wait.
-            self.region.header().launcher_reads.store(1, Release);
-            let now = self.now();
-            let main = self.main(ended);
-            let passed = self.gatherer.pass(&self.region, now, main, sink);
-            let gathered = match passed {
-                Ok(gathered) => gathered,
-                Err(error) => {
-                    self.stop();
-                    self.child.wait()?;
-                    return Err(error);
-                }
-            };
-            if sink.is_full() {
-                return self.end_before_the_program(sink);
+            self.recorder.set_status(ended);
+            if TOGGLE.swap(false, Relaxed) {
+                self.recorder.toggle(recordings);
             }
+            for request in self.control.iter().flat_map(Control::requests) {
+                self.recorder.answer(&request, recordings);
+            }
+            let gathered = self.recorder.gather(recordings);
             if let Some(status) = ended {
                 // From here on signals are for us.
                 CHILD.store(0, Release);
-                let running = self.gatherer.running(self.follows_forks);
+                let running = self.recorder.running();
                 match (running.is_empty() || SHALL_END.load(Acquire), gathered) {
                     (true, 0) => break status,
                     (true, _) => continue,
                     (false, _) => {}
                 }
                 if !std::mem::replace(&mut was_told, true) {
-                    tell_waiting(&running);
+                    recordings.waits_for(&running);
                 }
             }
             self.wait(seen);
         };
-        self.finish(Some(status), sink)?;
-        self.stop();
-        Ok(self.outcome(status, false))
+        let finished = self.recorder.finish(recordings);
+        self.leave_alone();
+        finished?;
+        Ok(Outcome {
+            status,
+            was_recorded: self.region.header().next_process.load(Relaxed) > 0,
+        })
     }
 
-    fn main(&self, ended: Option<ExitStatus>) -> Main {
-        Main {
-            pid: self.pid(),
-            status: ended.map(ExitStatusExt::into_raw),
-        }
-    }
-
-    fn finish(&mut self, ended: Option<ExitStatus>, sink: &mut dyn Sink) -> io::Result<()> {
-        let (now, main) = (self.now(), self.main(ended));
-        self.gatherer.finish(&self.region, now, main, sink)
-    }
-
-    /// Ends the recording in good order while the program goes on, and waits for that.
-    fn end_before_the_program(mut self, sink: &mut dyn Sink) -> io::Result<Outcome> {
-        let ended = self.child.try_wait()?;
-        let finished = self.finish(ended, sink);
-        self.stop();
-        let mut outcome = self.outcome(ExitStatus::default(), true);
-        outcome.status = self.child.wait()?;
-        CHILD.store(0, Release);
-        finished.map(|()| outcome)
-    }
-
-    /// Nothing is recorded any more, and nobody shall wait for us.
-    fn stop(&self) {
-        let header = self.region.header();
-        header.mode.store(MODE_IDLE, Release);
-        header.follow_forks.store(0, Release);
-        header.launcher_reads.store(0, Release);
+    /// Processes that go on are not recorded any more, and have nobody to wait for.
+    fn leave_alone(&self) {
+        self.region.header().follow_forks.store(0, Release);
         self.region.take_free_chunks();
         self.region.tell_freed();
     }
 
-    /// Waits until there is much to gather, or something for long enough, or the program has ended.
+    /// Waits until there is much to gather, or something for long enough, or the program has ended, or somebody
+    /// asks for something.
     fn wait(&mut self, gathered_closed: u32) {
         let start = Instant::now();
+        let pause = self.recorder.pause();
         loop {
-            let left = PAUSE.saturating_sub(start.elapsed());
+            let left = pause.saturating_sub(start.elapsed());
             let closed = self.region.header().closed.load(Acquire);
             let is_much = closed.wrapping_sub(gathered_closed) >= MANY_CHUNKS;
-            if is_much
-                || left.is_zero()
-                || HAS_ENDED.swap(false, Relaxed)
-                || SHALL_END.load(Acquire)
-            {
+            let is_asked =
+                TOGGLE.load(Relaxed) || self.control.as_ref().is_some_and(Control::has_requests);
+            let is_over = HAS_ENDED.swap(false, Relaxed) || SHALL_END.load(Acquire);
+            if is_much || left.is_zero() || is_asked || is_over {
                 return;
             }
             self.region.wait_for_closed(closed, left);
-        }
-    }
-
-    fn outcome(&self, status: ExitStatus, was_full: bool) -> Outcome {
-        let header = self.region.header();
-        let now = self.now();
-        Outcome {
-            status,
-            tick: now.tick,
-            elapsed_ns: now.elapsed_ns,
-            was_recorded: header.next_process.load(Relaxed) > 0,
-            counters: counters(&self.region),
-            was_full,
         }
     }
 }
@@ -329,6 +265,13 @@ static SHALL_END: AtomicBool = AtomicBool::new(false);
 /// Set when a child ends (or stops).
 static HAS_ENDED: AtomicBool = AtomicBool::new(false);
 
+/// Set by the signal that turns recordings on and off.
+static TOGGLE: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn toggle(_: i32) {
+    TOGGLE.store(true, Relaxed);
+}
+
 /// Handlers and not `SIG_IGN`, which the program would inherit.
 fn handle_signals() {
     extern "C" fn pass_on(signal: i32) {
@@ -336,8 +279,6 @@ fn handle_signals() {
         if child > 0 {
             // SAFETY: allowed in a handler.
             unsafe { libc::kill(child, signal) };
-        } else {
-            SHALL_END.store(true, Release);
         }
     }
     extern "C" fn note_end(_: i32) {
@@ -349,21 +290,20 @@ fn handle_signals() {
             SHALL_END.store(true, Release);
         }
     }
-    let handlers: [(i32, extern "C" fn(i32)); 5] = [
-        (libc::SIGTERM, pass_on),
-        (libc::SIGHUP, pass_on),
-        (libc::SIGINT, stay),
-        (libc::SIGQUIT, stay),
-        (libc::SIGCHLD, note_end),
-    ];
-    for (signal, handler) in handlers {
-        // SAFETY: a handler that does what handlers may do. System calls that it interrupts are
-        // begun again, but for the wait for chunks.
-        unsafe {
-            let mut action: libc::sigaction = std::mem::zeroed();
-            action.sa_sigaction = handler as usize;
-            action.sa_flags = libc::SA_RESTART;
-            libc::sigaction(signal, &action, std::ptr::null_mut());
-        }
+    handle(libc::SIGTERM, pass_on);
+    handle(libc::SIGHUP, pass_on);
+    handle(libc::SIGINT, stay);
+    handle(libc::SIGQUIT, stay);
+    handle(libc::SIGCHLD, note_end);
+}
+
+fn handle(signal: i32, handler: extern "C" fn(i32)) {
+    // SAFETY: a handler that does what handlers may do. System calls that it interrupts are
+    // begun again, but for the wait for chunks.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handler as usize;
+        action.sa_flags = libc::SA_RESTART;
+        libc::sigaction(signal, &action, std::ptr::null_mut());
     }
 }

@@ -9,8 +9,8 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::Duration;
 
 use heapatlas_trace::shared::{
-    CHUNK_BYTES, CHUNK_ROOM, CHUNKS, CHUNKS_OFFSET, CLOSED, ChunkHeader, FREE, Header, MAGIC,
-    REGION_BYTES,
+    CHUNK_BYTES, CHUNK_ROOM, CHUNKS, CHUNKS_OFFSET, CLOSED, COUNTERS, COUNTERS_OFFSET, ChunkHeader,
+    Counters, FREE, Header, MAGIC, REGION_BYTES, SWITCH_OFFSET, Switch,
 };
 
 use crate::processes::Marks;
@@ -50,7 +50,6 @@ impl Region {
             base: map(&file)?,
             file,
         };
-        region.header().launcher_reads.store(1, Relaxed);
         region.header().magic.store(MAGIC, Release);
         Ok(region)
     }
@@ -79,6 +78,21 @@ impl Region {
     pub fn header(&self) -> &Header {
         // SAFETY: the mapping begins with a header made of atomics and lives as long as `self`.
         unsafe { self.base.cast().as_ref() }
+    }
+
+    /// What recorders do now.
+    pub fn switch(&self) -> &Switch {
+        // SAFETY: the page begins with a switch, which is made of atomics.
+        unsafe { self.base.add(SWITCH_OFFSET).cast().as_ref() }
+    }
+
+    /// What threads counted, each at a place of its own.
+    pub fn counters(&self) -> &[Counters] {
+        // SAFETY: so many places lie from there on, made of atomics.
+        unsafe {
+            let first = self.base.add(COUNTERS_OFFSET).cast();
+            std::slice::from_raw_parts(first.as_ptr(), COUNTERS)
+        }
     }
 
     /// Chunks that were used at some time.
@@ -141,6 +155,12 @@ impl Region {
             i32::MAX as u32,
             None,
         );
+    }
+
+    /// Ends [`Self::wait_for_closed`] of another thread of this process, or has its next one end at once.
+    pub fn wake(&self) {
+        self.header().closed.fetch_add(1, Release);
+        self.futex(&self.header().closed, libc::FUTEX_WAKE, 1, None);
     }
 
     /// Waits until a chunk is closed, or for the given time, or until a signal comes.

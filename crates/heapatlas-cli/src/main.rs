@@ -30,6 +30,8 @@ mod profile_input;
 mod progress;
 #[cfg(has_recorder)]
 mod recording;
+#[cfg(has_recorder)]
+mod recordings;
 mod render;
 mod time_point;
 mod timing;

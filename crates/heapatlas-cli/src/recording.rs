@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use heapatlas_capture::{Image, ImageEnd, Launched, Sink};
+use heapatlas_capture::{Begun, How, Image, ImageEnd, Sink};
 use heapatlas_trace::payload::{
     End, EventsHeader, Mode, ProcessInfo, Segment, ThreadInfo, read_modules,
 };
@@ -27,7 +27,7 @@ use crate::trace_output::TraceOutput;
 pub struct TraceSink {
     names: TraceNames,
     command: Vec<OsString>,
-    mode: Mode,
+    how: How,
     main_pid: u32,
     clock: Clock,
     max_bytes: u64,
@@ -79,20 +79,20 @@ impl TraceSink {
     /// A sink without files: each process image makes one. When about `max_bytes` were written to all of
     /// them it is full.
     pub fn new(
-        launched: &Launched,
+        begun: &Begun,
+        main_pid: u32,
         names: TraceNames,
         command: Vec<OsString>,
-        mode: Mode,
         max_bytes: Option<u64>,
     ) -> Self {
         Self {
             names,
             command,
-            mode,
-            main_pid: launched.pid(),
+            how: begun.how,
+            main_pid,
             clock: Clock {
-                tick: launched.start_tick(),
-                ticks_per_second: launched.ticks_per_second(),
+                tick: begun.start_tick,
+                ticks_per_second: begun.ticks_per_second,
                 time: SystemTime::now(),
             },
             max_bytes: max_bytes.unwrap_or(u64::MAX),
@@ -199,8 +199,8 @@ impl Sink for TraceSink {
             start_tick,
             page_bytes: 4096,
             pointer_bytes: 8,
-            mode: self.mode,
-            sample_interval_bytes: 0,
+            mode: mode(self.how),
+            sample_interval_bytes: self.how.interval_bytes(),
             executable: &image.executable,
             arguments: &arguments,
             recorder_version: env!("CARGO_PKG_VERSION").as_bytes(),
@@ -316,6 +316,16 @@ impl CodeMapFile {
         let mut file = file.take(Self::MOST_BYTES);
         file.read_to_end(&mut contents).ok()?;
         Some(Self { path, contents })
+    }
+}
+
+/// What the trace says of it.
+fn mode(how: How) -> Mode {
+    match how {
+        How::Exact => Mode::Exact,
+        How::Sampled { .. } => Mode::Sampled,
+        How::Aggregate => Mode::Aggregate,
+        How::Counting => Mode::Counting,
     }
 }
 

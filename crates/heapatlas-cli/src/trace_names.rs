@@ -8,9 +8,12 @@ use heapatlas_capture::Image;
 const EXTENSION: &str = ".heaptrace";
 
 /// Names for the traces of a recording, one for each process.
+#[derive(Clone)]
 pub struct TraceNames {
     output: Option<PathBuf>,
     program: String,
+    /// The recording's place among those of one launch, from 1.
+    recording: u32,
 }
 
 impl TraceNames {
@@ -19,7 +22,25 @@ impl TraceNames {
         Self {
             output,
             program: base_name(program.as_encoded_bytes()),
+            recording: 1,
         }
+    }
+
+    /// The same for a later recording of the launch, whose number is in its names, lest its files take the place of
+    /// earlier ones.
+    pub fn of_recording(self, recording: u32) -> Self {
+        Self { recording, ..self }
+    }
+
+    /// The file of an image; `is_main` if it is of the process that was started.
+    pub fn of(&self, image: &Image, is_main: bool) -> PathBuf {
+        let path = self.of_first(image, is_main);
+        if self.recording <= 1 {
+            return path;
+        }
+        // Programs that were replaced by others have numbers, too.
+        let mut names = (self.recording..).map(|number| with_number(&path, number));
+        names.find(|name| !name.exists()).unwrap_or(path)
     }
 
     /// What the program of an image is called: by its file, else by itself.
@@ -33,8 +54,7 @@ impl TraceNames {
             .unwrap_or_else(|| self.program.clone())
     }
 
-    /// The file of an image; `is_main` if it is of the process that was started.
-    pub fn of(&self, image: &Image, is_main: bool) -> PathBuf {
+    fn of_first(&self, image: &Image, is_main: bool) -> PathBuf {
         let pid = image.pid.to_string();
         let Some(output) = &self.output else {
             let own;

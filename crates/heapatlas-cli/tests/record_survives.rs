@@ -96,6 +96,18 @@ fn what_programs_do() {
     }
 }
 
+/// To the dynamic linker such a program is several objects, and only one of them holds the unwind table.
+#[test]
+fn gaps_between_segments() {
+    if !has_peers(&["gcc"]) {
+        return;
+    }
+    let workshop = Workshop::new();
+    let flags = "-no-pie -Wl,-z,separate-code,-z,max-page-size=0x400000";
+    let program = workshop.compile(&format!("{C} {flags}"), "family.c");
+    check_same(&workshop, &[program.as_ref()]).assert_stacks();
+}
+
 /// The allocator that is measured is the program's, however it came there.
 #[test]
 fn other_allocators() {

@@ -50,8 +50,8 @@ pub use ids::{EdgeId, LocationId, ModuleId, NodeId, StackId, StringId, TraceId};
 pub use kinds::{EdgeKind, EdgeType, NodeKind, NodeType};
 pub use named_frames::NamedFrame;
 pub use profile::{
-    AllocationProfile, Amount, CodeLocation, Frame, Mark, Module, ProfileFormat, StackFigures,
-    StackTable, ThreadFigures, TimelinePoint,
+    AllocationProfile, Amount, CodeLocation, Frame, Mark, Module, ProfileFormat, RecordingMode,
+    StackFigures, StackTable, ThreadFigures, TimelinePoint,
 };
 pub use strings::{ByteSource, StringEncoding, StringTable, decode_json};
 pub use traces::{AllocationTraces, Location, Sample, TraceFunction, TraceNode};

@@ -19,6 +19,33 @@ impl ProfileFormat {
     }
 }
 
+/// How a recording was made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum RecordingMode {
+    /// Every allocation: figures are as they were.
+    #[default]
+    Exact,
+    /// Some allocations by chance: figures are estimates.
+    Sampled,
+    /// Every allocation, of which sums were kept.
+    Aggregate,
+    /// Sums without stacks.
+    Counting,
+}
+
+impl RecordingMode {
+    /// The mode's name in text and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Sampled => "sampled",
+            Self::Aggregate => "aggregate",
+            Self::Counting => "counting",
+        }
+    }
+}
+
 /// Bytes and blocks, which always go in pairs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Amount {
@@ -130,6 +157,10 @@ pub struct StackTable {
 pub struct AllocationProfile {
     /// Who wrote it.
     pub format: ProfileFormat,
+    /// How it was recorded. If samples were, figures are estimates of all allocations.
+    pub mode: RecordingMode,
+    /// The mean number of bytes between samples, the largest if it changed; 0 unless sampled.
+    pub sample_interval_bytes: u64,
     /// Program and arguments.
     pub command: Vec<String>,
     /// The process.
@@ -150,7 +181,8 @@ pub struct AllocationProfile {
     pub peak_time_ns: u64,
     /// What was live at the end.
     pub live_at_end: Amount,
-    /// Blocks that were freed before their thread allocated anything else.
+    /// Blocks that were freed before their thread allocated anything else; none if samples were recorded, which do not
+    /// tell.
     pub temporary: Amount,
     /// Allocations whose stack was cut off.
     pub truncated_stacks: u64,
@@ -183,6 +215,8 @@ impl AllocationProfile {
     pub fn new(format: ProfileFormat) -> Self {
         Self {
             format,
+            mode: RecordingMode::Exact,
+            sample_interval_bytes: 0,
             command: Vec::new(),
             pid: 0,
             start_unix_ns: 0,

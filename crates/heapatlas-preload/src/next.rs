@@ -21,8 +21,20 @@ impl Next {
         self.0.store(found, Relaxed);
     }
 
+    /// Puts another function in its place.
+    pub fn replace(&self, function: *mut c_void) {
+        self.0.store(function, Relaxed);
+    }
+
+    /// Whether there is one.
     #[inline(always)]
-    fn get(&self) -> *mut c_void {
+    pub fn is_there(&self) -> bool {
+        !self.get().is_null()
+    }
+
+    /// Its address; null if there is none.
+    #[inline(always)]
+    pub fn get(&self) -> *mut c_void {
         self.0.load(Relaxed)
     }
 }
@@ -68,5 +80,6 @@ next! {
     memalign: c"memalign" fn(alignment: usize, size: usize) -> *mut c_void;
     valloc: c"valloc" fn(size: usize) -> *mut c_void;
     pvalloc: c"pvalloc" fn(size: usize) -> *mut c_void;
+    malloc_usable_size: c"malloc_usable_size" fn(block: *mut c_void) -> usize;
     dlclose: c"dlclose" fn(handle: *mut c_void) -> c_int;
 }

@@ -2,40 +2,38 @@
 
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char, c_void};
+use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicU8, AtomicUsize};
 
 use heapatlas_record::fork::InChild;
 use heapatlas_record::recorder::Recorder;
-use heapatlas_record::thread;
+use heapatlas_trace::shared::{MODE_COUNTING, MODE_EXACT, MODE_IDLE, MODE_SAMPLED};
 
+use crate::interpose::expect_arena_blocks;
 use crate::next;
 
-/// The recorder of this process image.
-pub static RECORDER: Recorder = Recorder::new();
+/// The recorder of this process image. Its first byte is the mode: each exported function reads it first.
+pub static RECORDER: Recorder = Recorder::new(UNSTARTED);
 
-/// What the exported functions do: [`FORWARD`] or something else. Each reads it first.
-pub static MODE: AtomicU8 = AtomicU8::new(UNSTARTED);
-
-/// They go on to the next definition.
-pub const FORWARD: u8 = 0;
-/// They record, too.
-pub const RECORD: u8 = 1;
-/// Nothing is known yet, not even the next definitions.
-const UNSTARTED: u8 = 2;
+/// Nothing is known yet, not even the next definitions. (No mode of a launcher.)
+const UNSTARTED: u8 = 0x7E;
 /// The first call looks the next definitions up.
-const STARTING: u8 = 3;
+const STARTING: u8 = 0x7F;
 
 /// The variable with the path of the region.
 const REGION_VARIABLE: &[u8] = b"HEAPATLAS_REGION=";
 
-/// What to do for a call that found [`MODE`] not to be [`FORWARD`].
+/// What to do for a call that found the mode not to be idle.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// The next definition is known; go there.
     Forward,
     /// Record.
     Record,
+    /// Record by chance; the mode byte tells which samples hold.
+    Sample(u8),
+    /// Count.
+    Count,
     /// The next definitions are being looked up: take memory from the arena.
     Starting,
 }
@@ -43,25 +41,36 @@ pub enum State {
 /// The state, after the start if this is the first call.
 #[inline(always)]
 pub fn state() -> State {
-    match MODE.load(Acquire) {
-        RECORD => {
-            if RECORDER.is_forked_child() {
-                return in_forked_child();
-            }
-            State::Record
-        }
-        FORWARD => State::Forward,
-        _ => start(),
+    let mode = RECORDER.switch().mode.load(Acquire);
+    if mode & MODE_SAMPLED != 0 {
+        // Whether this is a forked child is asked for samples only.
+        return State::Sample(mode);
+    }
+    match mode {
+        MODE_EXACT if RECORDER.is_forked_child() => in_forked_child(State::Record),
+        MODE_EXACT => State::Record,
+        MODE_IDLE => State::Forward,
+        MODE_COUNTING if RECORDER.is_forked_child() => in_forked_child(State::Count),
+        MODE_COUNTING => State::Count,
+        UNSTARTED | STARTING => start(),
+        // A launcher of another version.
+        _ => State::Forward,
     }
 }
 
+/// Whether a sample may be recorded here.
+#[inline]
+pub fn may_sample() -> bool {
+    !RECORDER.is_forked_child() || in_forked_child(State::Record) != State::Forward
+}
+
 #[cold]
-fn in_forked_child() -> State {
+fn in_forked_child(in_record: State) -> State {
     match RECORDER.in_forked_child() {
-        InChild::Record => State::Record,
+        InChild::Record => in_record,
         InChild::Forward => State::Forward,
         InChild::BeQuiet => {
-            MODE.store(FORWARD, Relaxed);
+            RECORDER.leave();
             State::Forward
         }
     }
@@ -75,27 +84,31 @@ extern "C" fn forked() {
 fn start() -> State {
     // A second thread cannot be here: the first calls come before `main`. A nested call is:
     // looking names up may allocate.
-    if MODE
+    let mode = &RECORDER.switch().mode;
+    if mode
         .compare_exchange(UNSTARTED, STARTING, Acquire, Relaxed)
         .is_err()
     {
         return State::Starting;
     }
     next::find_all();
+    if ARENA_USED.load(Relaxed) > 0 {
+        expect_arena_blocks();
+    }
     // From here on calls are forwarded, those of the recorder's own start included.
-    MODE.store(FORWARD, Release);
-    let mode = region_path().map_or(FORWARD, |path| match RECORDER.start(path, thread::ends) {
-        heapatlas_trace::shared::MODE_EXACT => RECORD,
-        _ => FORWARD,
-    });
-    MODE.store(mode, Release);
-    if mode == RECORD {
+    mode.store(MODE_IDLE, Release);
+    if let Some(path) = region_path() {
+        RECORDER.start(path);
         // SAFETY: the function lives as long as the process. Where there is no memory for it, what it
         // does is done at the child's first event.
         unsafe { libc::pthread_atfork(None, None, Some(forked)) };
-        State::Record
-    } else {
-        State::Forward
+    }
+    match mode.load(Acquire) {
+        MODE_IDLE => State::Forward,
+        MODE_EXACT => State::Record,
+        MODE_COUNTING => State::Count,
+        mode if mode & MODE_SAMPLED != 0 => State::Sample(mode),
+        _ => State::Forward,
     }
 }
 

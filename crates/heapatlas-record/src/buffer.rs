@@ -20,13 +20,14 @@ pub struct Buffer {
     sequence: u64,
     thread: u32,
     process: u32,
+    recording: u32,
     /// An event or a node is missing. What came after it would be about other nodes than it says.
     has_gap: bool,
 }
 
 impl Buffer {
     /// A stream without a chunk.
-    pub fn new(region: Region, thread: u32, process: u32) -> Self {
+    pub fn new(region: Region, thread: u32, process: u32, recording: u32) -> Self {
         Self {
             region,
             encoder: Encoder::default(),
@@ -36,6 +37,7 @@ impl Buffer {
             sequence: 0,
             thread,
             process,
+            recording,
             has_gap: false,
         }
     }
@@ -96,6 +98,7 @@ impl Buffer {
         header.kind.store(KIND_EVENTS, Relaxed);
         header.thread.store(self.thread, Relaxed);
         header.process.store(self.process, Relaxed);
+        header.recording.store(self.recording, Relaxed);
         // SAFETY: neither can fail.
         let (pid, os_thread_id) = unsafe { (libc::getpid(), libc::gettid()) };
         header.pid.store(pid.cast_unsigned(), Relaxed);

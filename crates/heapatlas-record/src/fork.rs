@@ -27,9 +27,9 @@
 use core::ffi::c_void;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-use crate::recorder::Recorder;
+use crate::recorder::{Recorder, SAMPLES};
 use crate::region::Errno;
-use crate::{image, tls, unwind};
+use crate::{counters, image, tls, unwind};
 
 /// The image goes on as it began.
 pub(crate) const GOES_ON: u32 = 1;
@@ -81,7 +81,7 @@ impl Recorder {
         }
     }
 
-    fn begin_in_child(&self) -> bool {
+    fn begin_in_child(&'static self) -> bool {
         let Some(region) = self.region() else {
             return false;
         };
@@ -92,9 +92,15 @@ impl Recorder {
         unwind::begin_in_child();
         let parent = self.process();
         self.set_process(region.header().next_process.fetch_add(1, Relaxed));
+        SAMPLES.clear();
+        let recording = self.switch().recording.load(Acquire);
+        if !self.is_told_of(recording) {
+            // It is as new to this recording as any process that has run for long.
+            return true;
+        }
         // The parent's list of modules is the child's, too. (Writing one anew would take the linker's
         // lock, which another thread of the parent may have held.)
-        image::announce_child(&region, self.process(), parent)
+        image::announce_child(&region, self.process(), recording, parent)
     }
 
     /// To be called in a child by its only thread, before `fork` returns there.
@@ -110,7 +116,7 @@ impl Recorder {
     }
 
     /// Nothing that the parent's memory refers to can be written to any more.
-    fn cut_off(&self) {
+    fn cut_off(&'static self) {
         // What a signal handler allocates meanwhile finds the sentinel, and is forwarded.
         if let Some(region) = self.region() {
             let is_followed = region.header().follow_forks.load(Acquire) == 1;
@@ -124,5 +130,6 @@ impl Recorder {
         // The memory of the thread's state is left alone: something may be in the middle of using it.
         self.note_thread(core::ptr::null_mut::<c_void>());
         tls::set(core::ptr::null_mut());
+        counters::leave_place(self);
     }
 }

@@ -16,8 +16,8 @@ const PATH_BYTES: usize = 4096;
 /// The room for its arguments; longer ones are cut.
 const ARGUMENT_BYTES: usize = CHUNK_ROOM - PATH_BYTES - 128;
 
-/// Tells of an image that `exec` started. `false` when there is no room: then nothing may be recorded.
-pub fn announce(region: &Region, process: u32) -> bool {
+/// Tells a recording of an image, with the program that it runs. `false` when there is no room: then nothing may be recorded.
+pub fn announce(region: &Region, process: u32, recording: u32) -> bool {
     // Not on the stack: nobody knows how much of it is left.
     let Some(room) = os::map_pages(PATH_BYTES + ARGUMENT_BYTES) else {
         return false;
@@ -33,15 +33,15 @@ pub fn announce(region: &Region, process: u32) -> bool {
     let executable = link(c"/proc/self/exe", path);
     let length = os::read_file(c"/proc/self/cmdline", arguments).unwrap_or(0);
     let arguments = arguments.get(..length).unwrap_or_default();
-    let is_told = tell(region, process, None, executable, arguments);
+    let is_told = tell(region, [process, recording], None, executable, arguments);
     // SAFETY: mapped above, and the last use of it was before.
     unsafe { os::unmap_pages(room, PATH_BYTES + ARGUMENT_BYTES) };
     is_told
 }
 
-/// Tells of a forked child. `false` when there is no room: then nothing may be recorded.
-pub fn announce_child(region: &Region, process: u32, forked_from: u32) -> bool {
-    tell(region, process, Some(forked_from), &[], &[])
+/// Tells of a forked child in the recording that was told of its parent. `false` when there is no room: then nothing may be recorded.
+pub fn announce_child(region: &Region, process: u32, recording: u32, forked_from: u32) -> bool {
+    tell(region, [process, recording], Some(forked_from), &[], &[])
 }
 
 /// What a symbolic link says; empty if there is none.
@@ -54,7 +54,7 @@ fn link<'o>(path: &CStr, out: &'o mut [u8]) -> &'o [u8] {
 
 fn tell(
     region: &Region,
-    process: u32,
+    [process, recording]: [u32; 2],
     forked_from: Option<u32>,
     executable: &[u8],
     arguments: &[u8],
@@ -79,6 +79,7 @@ fn tell(
     header.kind.store(KIND_IMAGE, Relaxed);
     header.thread.store(0, Relaxed);
     header.process.store(process, Relaxed);
+    header.recording.store(recording, Relaxed);
     header.pid.store(pid.cast_unsigned(), Relaxed);
     header.committed.store(payload.filled as u32, Relaxed);
     header.sequence.store(1, Release);

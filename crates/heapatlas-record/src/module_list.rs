@@ -30,13 +30,13 @@ pub fn is_missing(return_address: u64) -> bool {
     !listed.iter().any(holds) && unwind::is_loaded(address)
 }
 
-/// Hands the list of loaded files to the launcher. Gives up quietly when there is no room.
-pub fn publish(region: &Region, process: u32) {
+/// Hands the list of loaded files to the launcher, for one recording. Gives up quietly when there is no room.
+pub fn publish(region: &Region, process: u32, recording: u32) {
     let mut count = 0_u64;
     // SAFETY: `count_one` takes a counter.
     unsafe { libc::dl_iterate_phdr(Some(count_one), (&raw mut count).cast()) };
     let mut list = List {
-        parts: Parts::new(*region, process),
+        parts: Parts::new(*region, process, recording),
         listed: 0,
         left: count,
     };
@@ -164,6 +164,7 @@ fn build_id(bias: u64, headers: &[libc::Elf64_Phdr]) -> &[u8] {
 struct Parts {
     region: Region,
     process: u32,
+    recording: u32,
     publication: u32,
     sequence: u64,
     chunk: Option<Chunk>,
@@ -173,12 +174,13 @@ struct Parts {
 }
 
 impl Parts {
-    fn new(region: Region, process: u32) -> Self {
+    fn new(region: Region, process: u32, recording: u32) -> Self {
         // A number that no thread has.
         let publication = region.header().next_thread.fetch_add(1, Relaxed);
         Self {
             region,
             process,
+            recording,
             publication,
             sequence: 0,
             chunk: None,
@@ -229,6 +231,7 @@ impl Parts {
         header.kind.store(KIND_MODULES, Relaxed);
         header.thread.store(self.publication, Relaxed);
         header.process.store(self.process, Relaxed);
+        header.recording.store(self.recording, Relaxed);
         // SAFETY: cannot fail.
         let pid = unsafe { libc::getpid() };
         header.pid.store(pid.cast_unsigned(), Relaxed);

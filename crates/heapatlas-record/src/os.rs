@@ -7,6 +7,8 @@ use core::arch::asm;
 use core::ffi::CStr;
 use core::ptr::NonNull;
 
+use heapatlas_trace::shared::PAGE_BYTES;
+
 /// Maps `bytes` of fresh zeroed memory, rounded up to whole pages. None when there is no memory.
 #[must_use]
 pub fn map_pages(bytes: usize) -> Option<NonNull<u8>> {
@@ -30,6 +32,69 @@ pub unsafe fn unmap_pages(start: NonNull<u8>, bytes: usize) {
     let arguments = [start.as_ptr() as usize, bytes, 0, 0, 0, 0];
     // SAFETY: the caller's promise.
     unsafe { system_call(libc::SYS_munmap, arguments) };
+}
+
+/// Maps pages of a shared mapping a second time, over the page at `target`. `false` if the kernel refuses;
+/// the page at `target` is as it was then.
+///
+/// # Safety
+///
+/// `shared` is a page of a shared mapping, and `target` a page of a static whose bytes may be any.
+#[must_use]
+pub unsafe fn map_page_over(shared: NonNull<u8>, target: NonNull<u8>) -> bool {
+    let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+    // An old size of 0 leaves the old mapping where it is.
+    let arguments = [
+        shared.as_ptr() as usize,
+        0,
+        PAGE_BYTES,
+        flags as usize,
+        target.as_ptr() as usize,
+        0,
+    ];
+    // SAFETY: the caller's promise.
+    let result = unsafe { system_call(libc::SYS_mremap, arguments) };
+    !is_error(result)
+}
+
+/// Puts a fresh page of zeroes over the one at `target`, at one moment for all threads. Nothing changes if the
+/// kernel refuses.
+///
+/// # Safety
+///
+/// `target` is a page of a static whose bytes may be zero.
+pub unsafe fn zero_page_over(target: NonNull<u8>) {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
+    let arguments = [
+        target.as_ptr() as usize,
+        PAGE_BYTES,
+        protection as usize,
+        flags as usize,
+        usize::MAX,
+        0,
+    ];
+    // SAFETY: the caller's promise.
+    unsafe { system_call(libc::SYS_mmap, arguments) };
+}
+
+/// Makes pages of ours zero again and gives their memory back.
+///
+/// # Safety
+///
+/// `start` is page aligned, and `bytes` from there are private anonymous memory of ours or of a static that may be
+/// zero at any moment.
+pub unsafe fn clear_pages(start: NonNull<u8>, bytes: usize) {
+    let arguments = [
+        start.as_ptr() as usize,
+        bytes,
+        libc::MADV_DONTNEED as usize,
+        0,
+        0,
+        0,
+    ];
+    // SAFETY: the caller's promise.
+    unsafe { system_call(libc::SYS_madvise, arguments) };
 }
 
 /// Maps `bytes` of an open file, shared with whoever else maps it. The descriptor may be closed then.

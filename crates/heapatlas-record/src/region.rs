@@ -6,8 +6,8 @@ use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use heapatlas_trace::shared::{
-    CHUNK_BYTES, CHUNKS, CHUNKS_OFFSET, CLOSED, ChunkHeader, FREE, Header, MAGIC, OPEN,
-    REGION_BYTES,
+    CHUNK_BYTES, CHUNKS, CHUNKS_OFFSET, CLOSED, COUNTERS, COUNTERS_OFFSET, ChunkHeader, Counters,
+    FREE, Header, MAGIC, OPEN, REGION_BYTES, SWITCH_OFFSET, Switch,
 };
 
 use crate::os;
@@ -83,6 +83,28 @@ impl Region {
     pub fn header(&self) -> &Header {
         // SAFETY: the header lies at the start of the mapping and is made of atomics.
         unsafe { self.base.cast().as_ref() }
+    }
+
+    /// The page of the [`Switch`].
+    pub fn switch_page(&self) -> NonNull<u8> {
+        // SAFETY: the page lies in the mapping.
+        unsafe { self.base.add(SWITCH_OFFSET) }
+    }
+
+    /// What the recorder is to do now.
+    pub fn switch(&self) -> &Switch {
+        // SAFETY: the page begins with a switch, which is made of atomics.
+        unsafe { self.switch_page().cast().as_ref() }
+    }
+
+    /// A place to count at.
+    pub fn counters(&self, number: usize) -> &Counters {
+        debug_assert!(number < COUNTERS);
+        // SAFETY: so many places lie from there on, made of atomics.
+        unsafe {
+            let first = self.base.add(COUNTERS_OFFSET).cast::<Counters>();
+            first.add(number).as_ref()
+        }
     }
 
     fn state(&self, chunk: usize) -> &AtomicU32 {

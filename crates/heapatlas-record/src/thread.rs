@@ -9,7 +9,7 @@ use core::{ops::Range, sync::atomic};
 use heapatlas_trace::{Encoder, MAX_EVENT_BYTES};
 
 use crate::buffer::Buffer;
-use crate::clock::EventClock;
+use crate::clock::{EventClock, ticks};
 use crate::recorder::Recorder;
 use crate::region::{Errno, Region};
 use crate::stack_table::NodeSink;
@@ -29,6 +29,10 @@ pub struct Thread {
     clock: EventClock,
     region: Region,
     recorder: &'static Recorder,
+    /// The recording that the stream belongs to.
+    recording: u32,
+    /// The mean distance of samples that the stream was told last; 0: every allocation is recorded.
+    told_interval: u64,
     captures_until_check: u32,
 }
 
@@ -78,13 +82,19 @@ pub fn enter(recorder: &'static Recorder) -> Option<Guard<'static>> {
         };
     }
     // SAFETY: `attach` put it there, and only this thread's end takes it away.
-    enter_thread(unsafe { &mut *thread.cast::<Thread>() })
+    enter_thread(recorder, unsafe { &mut *thread.cast::<Thread>() })
 }
 
 #[inline(always)]
-fn enter_thread(thread: &'static mut Thread) -> Option<Guard<'static>> {
+fn enter_thread(
+    recorder: &'static Recorder,
+    thread: &'static mut Thread,
+) -> Option<Guard<'static>> {
     if thread.is_busy.load(Relaxed) {
         return turn_away(thread);
+    }
+    if thread.recording != recorder.switch().recording.load(Relaxed) {
+        return begin_anew(thread);
     }
     thread.is_busy.store(true, Relaxed);
     compiler_fence(atomic::Ordering::SeqCst);
@@ -98,20 +108,35 @@ fn enter_thread(thread: &'static mut Thread) -> Option<Guard<'static>> {
 fn turn_away(thread: &'static mut Thread) -> Option<Guard<'static>> {
     let header = thread.region.header();
     let freed = header.freed.load(Acquire);
-    if thread.quiet_since.is_some_and(|seen| seen != freed) {
-        let recorder = thread.recorder;
-        // SAFETY: this thread's state; that it is quiet means that nothing of it is in use.
-        unsafe { detach(NonNull::from(thread)) };
-        return attach(recorder);
+    let recording = thread.recorder.switch().recording.load(Relaxed);
+    let is_over = thread.recording != recording;
+    if thread
+        .quiet_since
+        .is_some_and(|seen| is_over || seen != freed)
+    {
+        return begin_anew(thread);
     }
     header.dropped.fetch_add(1, Relaxed);
     None
 }
 
+/// Gives this thread a new state in place of the one that it has: its stream, or the recording, is at an end.
+#[cold]
+#[inline(never)]
+fn begin_anew(thread: &'static mut Thread) -> Option<Guard<'static>> {
+    let recorder = thread.recorder;
+    let _errno = Errno::save();
+    // SAFETY: this thread's state; it is not busy, or quiet, so nothing of it is in use.
+    unsafe { detach(NonNull::from(thread)) };
+    attach(recorder)
+}
+
 impl Guard<'_> {
-    /// Records a block that was just made.
+    /// Records a block that was just made. `interval` is the mean distance with which it was sampled; 0 where
+    /// every block is recorded.
     #[inline(always)]
-    pub fn allocated(&mut self, entry: Entry, address: u64, size_bytes: u64) {
+    pub fn allocated(&mut self, entry: Entry, address: u64, size_bytes: u64, interval: u64) {
+        self.tell_interval(interval);
         let stack = self.capture(entry);
         let tick = self.0.clock.tick(address);
         self.write(|encoder, out| encoder.allocation(out, stack, size_bytes, address, tick));
@@ -131,16 +156,60 @@ impl Guard<'_> {
         self.write(|encoder, out| encoder.reallocation_begins(out, address, tick));
     }
 
-    /// Records what became of the reallocation that began last.
+    /// Records that the reallocation that began last failed.
+    #[cold]
+    pub fn reallocation_failed(&mut self) {
+        let tick = self.0.clock.exact_tick();
+        self.write(|encoder, out| encoder.reallocation_failed(out, tick));
+    }
+
+    /// Records that the reallocation that began last gave a block which is not sampled.
+    pub fn reallocated_unsampled(&mut self) {
+        let tick = self.0.clock.exact_tick();
+        self.write(|encoder, out| encoder.reallocation_ends(out, 0, 0, 0, tick));
+    }
+
+    /// Records the block that the reallocation that began last gave; `interval` as in [`Self::allocated`].
     #[inline(always)]
-    pub fn reallocated(&mut self, entry: Entry, address: u64, size_bytes: u64) {
-        if address == 0 {
-            let tick = self.0.clock.exact_tick();
-            return self.write(|encoder, out| encoder.reallocation_failed(out, tick));
-        }
+    pub fn reallocated(&mut self, entry: Entry, address: u64, size_bytes: u64, interval: u64) {
+        self.tell_interval(interval);
         let stack = self.capture(entry);
         let tick = self.0.clock.tick(address);
         self.write(|encoder, out| encoder.reallocation_ends(out, stack, size_bytes, address, tick));
+    }
+
+    /// Counts an event that is not recorded, since there is no room to remember the block.
+    #[cold]
+    pub fn drops(&mut self) {
+        self.0.region.header().dropped.fetch_add(1, Relaxed);
+    }
+
+    /// When a sample is begun, for [`Self::ends_sample`].
+    #[inline(always)]
+    pub fn starts_sample(&self) -> u64 {
+        ticks()
+    }
+
+    /// Adds the time that a sample took to what the launcher weighs against the program's own.
+    #[inline(always)]
+    pub fn ends_sample(&self, start: u64) {
+        let spent = ticks().saturating_sub(start);
+        let header = self.0.region.header();
+        header.sampling_ticks.fetch_add(spent, Relaxed);
+    }
+
+    #[inline(always)]
+    fn tell_interval(&mut self, interval: u64) {
+        if self.0.told_interval != interval {
+            self.tell_another_interval(interval);
+        }
+    }
+
+    #[cold]
+    fn tell_another_interval(&mut self, interval: u64) {
+        self.0.told_interval = interval;
+        let tick = self.0.clock.exact_tick();
+        self.write(|encoder, out| encoder.sample_interval(out, interval, tick));
     }
 
     #[inline(always)]
@@ -234,11 +303,17 @@ fn attach(recorder: &'static Recorder) -> Option<Guard<'static>> {
     tls::set(thread.cast());
     // SAFETY: null, or made just now and owned by this thread.
     let thread = unsafe { thread.as_mut() }?;
-    enter_thread(thread)
+    thread.is_busy.store(true, Relaxed);
+    compiler_fence(atomic::Ordering::SeqCst);
+    Some(Guard(thread))
 }
 
 fn new_thread(recorder: &'static Recorder) -> Option<NonNull<Thread>> {
     let region = recorder.region()?;
+    let recording = recorder.switch().recording.load(Acquire);
+    if !recorder.is_ready(recording) {
+        return None;
+    }
     let bounds: Range<u64> = stack_bounds::of_this_thread()?;
     let stacks = ThreadStacks::new(bounds)?;
     let number = region.header().next_thread.fetch_add(1, Relaxed);
@@ -249,11 +324,13 @@ fn new_thread(recorder: &'static Recorder) -> Option<NonNull<Thread>> {
         thread.write(Thread {
             is_busy: AtomicBool::new(false),
             quiet_since: None,
-            buffer: Buffer::new(region, number, recorder.process()),
+            buffer: Buffer::new(region, number, recorder.process(), recording),
             stacks,
             clock: EventClock::new(number),
             region,
             recorder,
+            recording,
+            told_interval: 0,
             captures_until_check: check_interval,
         });
     }

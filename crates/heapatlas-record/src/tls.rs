@@ -13,8 +13,32 @@ global_asm!(
     ".size heapatlas_thread, 8",
     "heapatlas_thread:",
     ".zero 8",
+    // What the fast path of sampling reads, see `Draw`; the exported functions reach it, too.
+    ".balign 64",
+    ".hidden heapatlas_draw",
+    ".globl heapatlas_draw",
+    ".type heapatlas_draw, @object",
+    ".size heapatlas_draw, 64",
+    "heapatlas_draw:",
+    ".zero 64",
     ".popsection",
 );
+
+/// This thread's next sample and counters: zeroes at first, and written by this thread only.
+#[inline(always)]
+pub fn draw() -> *mut crate::sampler::ThreadDraw {
+    let draw: *mut crate::sampler::ThreadDraw;
+    // SAFETY: reads the thread's own address, which the ABI keeps at `fs:0`, and the offset of its static block.
+    unsafe {
+        asm!(
+            "mov {draw}, qword ptr fs:[0]",
+            "add {draw}, qword ptr [rip + heapatlas_draw@GOTTPOFF]",
+            draw = out(reg) draw,
+            options(nostack, readonly),
+        );
+    }
+    draw
+}
 
 /// This thread's state: null before its first event; [`BUSY`] while it gets one.
 #[inline(always)]

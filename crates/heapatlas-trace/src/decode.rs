@@ -184,6 +184,13 @@ impl Decoder {
                     tick,
                 }
             }
+            subkind::SAMPLE_INTERVAL => {
+                let (interval_bytes, tick) = (varint::take(bytes)?, self.tick_after(bytes)?);
+                Event::SampleInterval {
+                    interval_bytes,
+                    tick,
+                }
+            }
             _ => return Ok(None),
         }))
     }

@@ -162,6 +162,18 @@ impl Encoder {
         other(out, subkind::UNMAPPING, &[size_bytes, address, ticks])
     }
 
+    /// From here on the thread's allocations are sampled with this mean number of bytes between samples; 0:
+    /// every one is recorded.
+    pub fn sample_interval(
+        &mut self,
+        out: &mut [u8; MAX_EVENT_BYTES],
+        interval_bytes: u64,
+        tick: u64,
+    ) -> usize {
+        let ticks = self.ticks_until(tick);
+        other(out, subkind::SAMPLE_INTERVAL, &[interval_bytes, ticks])
+    }
+
     /// Clocks of two processors may disagree a little; a stream's ticks never go back.
     #[inline(always)]
     fn ticks_until(&mut self, tick: u64) -> u64 {
@@ -332,6 +344,10 @@ mod tests {
         check(
             |e, out| e.reallocation_ends(out, 3, 4, 17, 1002),
             &[7 << 3 | 7, 4, 3, 4, 17, 2],
+        );
+        check(
+            |e, out| e.sample_interval(out, 300, 1002),
+            &[8 << 3 | 7, 3, 0xAC, 2, 2],
         );
     }
 

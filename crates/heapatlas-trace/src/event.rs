@@ -43,7 +43,8 @@ pub enum Event<'a> {
         stack: u32,
         /// Requested bytes.
         size_bytes: u64,
-        /// Where the new block is, perhaps where the old one was.
+        /// Where the new block is, perhaps where the old one was. 0: it is not recorded (it was not sampled),
+        /// and stack and size say nothing.
         address: u64,
         /// When, after it was made.
         tick: u64,
@@ -76,6 +77,13 @@ pub enum Event<'a> {
         /// When.
         tick: u64,
     },
+    /// From here on the thread's allocations are sampled.
+    SampleInterval {
+        /// The mean number of bytes between samples; 0: every allocation is recorded.
+        interval_bytes: u64,
+        /// When.
+        tick: u64,
+    },
     /// Pages were unmapped.
     Unmapping {
         /// How many bytes.
@@ -101,6 +109,7 @@ impl Event<'_> {
             | Self::Mark { tick, .. }
             | Self::ThreadEnds { tick }
             | Self::Mapping { tick, .. }
+            | Self::SampleInterval { tick, .. }
             | Self::Unmapping { tick, .. } => Some(tick),
         }
     }
@@ -138,4 +147,5 @@ pub(crate) mod subkind {
     pub const UNMAPPING: u64 = 5;
     pub const REALLOCATION_BEGINS: u64 = 6;
     pub const REALLOCATION_ENDS: u64 = 7;
+    pub const SAMPLE_INTERVAL: u64 = 8;
 }

@@ -1,7 +1,7 @@
 //! The memory that a measured process shares with its launcher.
 //!
 //! ```text
-//! region := header (4 KiB) | states (CHUNKS words) | chunk | chunk | ...
+//! region := header (4 KiB) | states (CHUNKS words) | chunk | chunk | ... | switch (4 KiB) | counters
 //! chunk  := chunk header (64 bytes) | bytes of one thread's stream
 //!
 //!            a thread takes it            it is full, or the thread ends
@@ -13,8 +13,12 @@
 //!
 //! A thread writes whole events behind [`ChunkHeader::committed`] and then stores the new value; the
 //! launcher reads up to there, whatever becomes of the thread. Nobody waits for a lock.
+//!
+//! The recorder maps the page of the switch over the byte that every call of the program tests first, so the
+//! launcher turns recordings on and off by one store: no signal, no thread, no socket in the program. Each time it
+//! turns one on, the number of the recording goes up, and threads begin anew: chunks carry the number.
 
-use core::sync::atomic::{AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64};
 
 /// The first word of a region: "HTSHARE1".
 pub const MAGIC: u64 = u64::from_le_bytes(*b"HTSHARE1");
@@ -28,8 +32,20 @@ pub const CHUNKS: usize = 4096;
 /// Where the first chunk begins.
 pub const CHUNKS_OFFSET: usize = 4096 + 4 * CHUNKS;
 
+/// Where the page of the [`Switch`] begins.
+pub const SWITCH_OFFSET: usize = CHUNKS_OFFSET + CHUNKS * CHUNK_BYTES;
+
+/// Where the [`Counters`] begin.
+pub const COUNTERS_OFFSET: usize = SWITCH_OFFSET + PAGE_BYTES;
+
+/// How many threads count at a time, each for itself; the rest share the first place.
+pub const COUNTERS: usize = 4096;
+
 /// Bytes of a region.
-pub const REGION_BYTES: usize = CHUNKS_OFFSET + CHUNKS * CHUNK_BYTES;
+pub const REGION_BYTES: usize = COUNTERS_OFFSET + COUNTERS * size_of::<Counters>();
+
+/// Bytes of a page.
+pub const PAGE_BYTES: usize = 4096;
 
 /// Ticks are the processor's time stamps divided by two to the power of this: about 10 ns each.
 pub const TICK_SHIFT: u32 = 5;
@@ -53,9 +69,43 @@ pub const KIND_MODULES_END: u32 = 2;
 pub const KIND_IMAGE: u32 = 3;
 
 /// The recorder forwards calls and does nothing else.
-pub const MODE_IDLE: u32 = 0;
+pub const MODE_IDLE: u8 = 0;
 /// Every allocation is recorded.
-pub const MODE_EXACT: u32 = 1;
+pub const MODE_EXACT: u8 = 1;
+/// Allocations, frees and bytes are counted.
+pub const MODE_COUNTING: u8 = 2;
+/// Set in every mode in which some allocations are recorded by chance. The other bits count how often the
+/// interval was set: a thread that drew its next sample under another number draws again.
+pub const MODE_SAMPLED: u8 = 0x80;
+
+/// What the recorder does now.
+#[repr(C, align(64))]
+pub struct Switch {
+    /// One of the `MODE_` constants.
+    pub mode: AtomicU8,
+    /// The number of the recording, from 1; 0 before the first one. Set before `mode`.
+    pub recording: AtomicU32,
+    /// The mean number of bytes between samples.
+    pub sample_interval: AtomicU64,
+}
+
+/// What one thread counted. A place is used by several threads one after the other, so these are sums.
+#[repr(C, align(64))]
+pub struct Counters {
+    /// 1 while a thread has the place for itself.
+    pub is_taken: AtomicU32,
+    /// Blocks that were made.
+    pub allocations: AtomicU64,
+    /// Blocks that were given back.
+    pub frees: AtomicU64,
+    /// Bytes that were asked for.
+    pub bytes: AtomicU64,
+    /// Usable bytes made less those given back, as far as they are not in [`Header::counted_live`] yet.
+    pub live: AtomicI64,
+}
+
+/// A thread adds its [`Counters::live`] to [`Header::counted_live`] when it is so far from 0.
+pub const LIVE_STEP: i64 = 64 << 10;
 
 /// The first page of a region.
 #[repr(C)]
@@ -64,8 +114,6 @@ pub struct Header {
     pub magic: AtomicU64,
     /// Which process is to be recorded; 0 for whoever maps the region.
     pub target_pid: AtomicU32,
-    /// What a recorder that starts does: one of the `MODE_` constants.
-    pub mode: AtomicU32,
     /// 1 while the launcher reads. When it is gone nobody waits for it: a thread that has waited too long
     /// sets this to 0, and the launcher sets it to 1 whenever it reads.
     pub launcher_reads: AtomicU32,
@@ -91,6 +139,12 @@ pub struct Header {
     pub waited_ns: AtomicU64,
     /// 1 if forked children are recorded, too.
     pub follow_forks: AtomicU32,
+    /// Ticks that threads spent on recording samples.
+    pub sampling_ticks: AtomicU64,
+    /// Usable bytes that are live since counting began, without what is left in [`Counters::live`].
+    pub counted_live: AtomicI64,
+    /// The most that `counted_live` was.
+    pub counted_peak: AtomicI64,
 }
 
 /// The first bytes of a chunk.
@@ -115,9 +169,12 @@ pub struct ChunkHeader {
     pub base_tick: AtomicU64,
     /// The thread's name when the chunk was opened, ended by a zero or the end.
     pub thread_name: [AtomicU64; 2],
+    /// The recording that the chunk belongs to, by [`Switch::recording`].
+    pub recording: AtomicU32,
 }
 
 /// Bytes of a chunk that hold events.
 pub const CHUNK_ROOM: usize = CHUNK_BYTES - size_of::<ChunkHeader>();
 
-const _: () = assert!(size_of::<Header>() <= 4096 && size_of::<ChunkHeader>() == 64);
+const _: () = assert!(size_of::<Header>() <= PAGE_BYTES && size_of::<ChunkHeader>() == 64);
+const _: () = assert!(size_of::<Switch>() <= PAGE_BYTES && size_of::<Counters>() == 64);

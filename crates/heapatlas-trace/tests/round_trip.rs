@@ -44,7 +44,13 @@ fn event() -> impl Strategy<Value = Event<'static>> {
         ),
         number().prop_map(|tick| Event::ReallocationFailed { tick }),
         (number(), text()).prop_map(|(tick, text)| Event::Mark { tick, text }),
-        number().prop_map(|tick| Event::ThreadEnds { tick }),
+        prop_oneof![
+            number().prop_map(|tick| Event::ThreadEnds { tick }),
+            (number(), number()).prop_map(|(interval_bytes, tick)| Event::SampleInterval {
+                interval_bytes,
+                tick,
+            }),
+        ],
         block().prop_map(|(stack, size_bytes, address, tick)| Event::Mapping {
             stack,
             size_bytes,
@@ -93,6 +99,10 @@ fn write<'a>(
         Event::ReallocationFailed { tick } => e.reallocation_failed(out, later(tick)),
         Event::Mark { tick, text } => e.mark(out, later(tick), text),
         Event::ThreadEnds { tick } => e.thread_ends(out, later(tick)),
+        Event::SampleInterval {
+            interval_bytes,
+            tick,
+        } => e.sample_interval(out, *interval_bytes, later(tick)),
         Event::Mapping {
             stack,
             size_bytes,

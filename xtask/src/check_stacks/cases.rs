@@ -92,10 +92,21 @@ pub struct Workbench<'a> {
 impl Workbench<'_> {
     /// # Errors
     /// When a compiler or an interpreter is missing.
-    pub fn make(&self, case: &Case, seed: u32) -> anyhow::Result<Program> {
+    pub fn make(&self, case: Case, seed: u32) -> anyhow::Result<Program> {
         match case {
-            Case::Bench(key) => self.bench(*key),
-            Case::Hard(hard) => self.hard(*hard, seed),
+            Case::Bench(key) => self.bench(key),
+            Case::Hard(hard) => self.hard(hard, seed),
+        }
+    }
+
+    /// Why a program is left out: an interpreter that not every machine has.
+    pub fn obstacle(&self, case: Case) -> Option<String> {
+        match case {
+            Case::Hard(Hard::PythonPerf) => python_with_perf().err().map(|error| error.to_string()),
+            Case::Hard(Hard::Node) if !steps::succeeds(Command::new("node").arg("--version")) => {
+                Some("no `node` here".to_owned())
+            }
+            _ => None,
         }
     }
 

@@ -19,9 +19,11 @@ pub struct Row {
     pub seconds: f64,
     pub compared: u64,
     pub differences: u64,
-    /// Allocations and reallocations: each has a stack.
+    /// Allocations and reallocations in the trace: each has a stack.
     captures: u64,
     cut_off: u64,
+    /// Events that the recorder had no room for: the launcher did not get enough of the processor.
+    pub dropped: u64,
     deepest: u64,
     /// Why there are no figures, or no more.
     pub failure: Option<String>,
@@ -37,24 +39,26 @@ impl Row {
             differences: 0,
             captures: 0,
             cut_off: 0,
+            dropped: 0,
             deepest: 0,
             failure: None,
         }
     }
 
-    /// Adds what the summary of a run's trace says.
+    /// Adds what the summary of a run's trace says. Gives the number of captures in it.
     ///
     /// # Errors
     /// When it lacks a figure.
-    pub fn add(&mut self, summary: &Value) -> anyhow::Result<()> {
+    pub fn add(&mut self, summary: &Value) -> anyhow::Result<u64> {
         let figure = |path: &str| {
             let value = summary.pointer(path).and_then(Value::as_u64);
             value.with_context(|| format!("the summary has no {path}"))
         };
-        self.captures += figure("/totals/allocations")?;
+        let captures = figure("/totals/allocations")?;
+        self.captures += captures;
         self.cut_off += figure("/truncated_stacks")?;
         self.deepest = self.deepest.max(figure("/deepest_stack")?);
-        Ok(())
+        Ok(captures)
     }
 
     fn whole_share(&self) -> f64 {
@@ -72,10 +76,11 @@ impl Row {
         match &self.failure {
             Some(failure) => println!("{}: FAILED: {failure}", self.case.title()),
             None => println!(
-                "{:>12} {:>12} {:>9} {:>9.4} {:>8} {:>7.1} s  {}",
+                "{:>12} {:>12} {:>9} {:>9} {:>9.4} {:>8} {:>7.1} s  {}",
                 self.captures,
                 self.compared,
                 self.differences,
+                self.dropped,
                 100.0 * self.whole_share(),
                 self.deepest,
                 self.seconds,
@@ -87,8 +92,8 @@ impl Row {
 
 pub fn print_heading() {
     println!(
-        "{:>12} {:>12} {:>9} {:>9} {:>8} {:>9}  program",
-        "captures", "compared", "differ", "whole %", "deepest", "time"
+        "{:>12} {:>12} {:>9} {:>9} {:>9} {:>8} {:>9}  program",
+        "captures", "compared", "differ", "dropped", "whole %", "deepest", "time"
     );
 }
 
@@ -102,12 +107,13 @@ pub fn markdown(rows: &[Row]) -> String {
              The recorder walks only the part of a stack that is new since its thread's last capture. Here \
              every capture was compared, frame by frame, with a walk of the whole stack (`record \
              --check-stacks 1`): {} captures, {} differences. Whole are the stacks that reach the entry of \
-             the process, thread or coroutine; deeper ones than 1,024 frames are not. What allocates \
-             before its program begins (the dynamic linker, constructors) is counted, too.\n",
+             the process, thread or coroutine; deeper ones than 1,024 frames are not. Captures are those in \
+             the trace: fewer than were compared where the recorder had to drop events ({} in all).\n",
             machine::date(),
             machine::description(),
             grouped(sum(|row| row.compared)),
             grouped(sum(|row| row.differences)),
+            grouped(sum(|row| row.dropped)),
         ),
     );
     out.push_str(

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::Context;
+use heapatlas_capture::{How, Wanted};
 
 use crate::commands::record;
 use crate::console::Console;
@@ -44,7 +45,11 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<Outcome> {
         arguments,
         output: Some(output),
         check_stacks: 0,
-        mode: record::Mode::Exact,
+        first: Some(Wanted {
+            how: How::Exact,
+            duration: None,
+        }),
+        by_signal: How::Exact,
         follow_forks: false,
         max_bytes: None,
     };

@@ -20,6 +20,8 @@ mod profile_summary;
 mod profile_thresholds;
 #[cfg(has_recorder)]
 pub mod record;
+#[cfg(has_recorder)]
+mod record_pid;
 pub mod row_choice;
 #[cfg(test)]
 pub mod sample_profile;

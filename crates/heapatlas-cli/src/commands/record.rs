@@ -3,23 +3,25 @@
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use clap::ValueEnum;
-use heapatlas_capture::{self as capture, LaunchError};
-use heapatlas_trace::payload;
+use heapatlas_capture::control::DEFAULT_INTERVAL_BYTES;
+use heapatlas_capture::{self as capture, How, LaunchError, Wanted};
 
 use crate::commands::process_table::ProcessTable;
 use crate::commands::profile_summary::{self, ProfileArgs};
+use crate::commands::record_pid;
 use crate::commands::row_choice::RowArgs;
 use crate::commands::thresholds::parse_size;
 use crate::console::Console;
-use crate::duration::duration;
+use crate::duration::parse_duration;
 use crate::exit::{Hint, Outcome};
 use crate::input;
 use crate::paths;
-use crate::recording::{FinishedTrace, TraceSink};
-use crate::render::text::plural;
+use crate::recording::FinishedTrace;
+use crate::recordings::Traces;
 use crate::trace_names::TraceNames;
 
 /// Record the allocations of a program, then summarize them
@@ -28,18 +30,38 @@ use crate::trace_names::TraceNames;
 /// passed on, and the summary goes to stderr, so that its output can be piped.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+Turning recordings on and off while the program runs: `kill -USR1` to the process of heapatlas (not the \
+program) begins and ends one; `record --pid` to either of the two records for a while.
+
 Examples:
-  heapatlas record -o server.heaptrace -- ./server --port 8080
-  heapatlas record --mode aggregate -- ./runs-for-weeks
-  heapatlas record --follow-fork -o build.%p.heaptrace -- make")]
+  heapatlas record -- ./server --port 8080
+  heapatlas record --overhead 2% -o server.%p.heaptrace -- ./server
+  heapatlas record --follow-fork -o build.%p.heaptrace -- make
+  heapatlas record --mode aggregate -- ./server
+  heapatlas record --idle -- ./server & heapatlas record --pid $(pidof server) --duration 30s")]
 pub struct Args {
     /// Where to write the trace; `%p` stands for the process number
     /// [default: heapatlas.PROGRAM.PID.heaptrace]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// What to record
-    #[arg(long, value_name = "MODE", default_value = "exact")]
-    mode: Mode,
+    /// What to record [default: exact]
+    #[arg(long, value_name = "MODE")]
+    mode: Option<Mode>,
+    /// Record samples, one in so many bytes on average: 512KiB, 64KB, 100000
+    #[arg(long, value_name = "SIZE", value_parser = parse_interval)]
+    sample: Option<u64>,
+    /// Record samples, as many as cost no more than this share of the program's time: 2%
+    #[arg(long, value_name = "PERCENT", value_parser = parse_share)]
+    overhead: Option<f64>,
+    /// Load the recorder, and record nothing until asked to
+    #[arg(long)]
+    idle: bool,
+    /// End the recording after this time: 30s, 5min. The program runs on
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    duration: Option<u64>,
+    /// Record a process that runs under heapatlas already, until it ends, Ctrl-C, or `--duration`
+    #[arg(long, value_name = "PID", conflicts_with_all = ["command", "idle", "check_stacks", "follow_fork", "max_size"])]
+    pid: Option<u32>,
     /// Record forked children and the programs that they start as well, each to a file of its own. When the
     /// program ends before them the recording goes on until they end, or until Ctrl-C
     #[arg(long)]
@@ -54,7 +76,11 @@ pub struct Args {
     #[arg(long)]
     no_summary: bool,
     /// The program and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(
+        required_unless_present = "pid",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
     command: Vec<OsString>,
 }
 
@@ -72,29 +98,81 @@ pub enum Mode {
     Aggregate,
 }
 
-impl Mode {
-    /// What the trace says of it. (Events are written as they come, whichever they are.)
-    fn of_trace(self) -> payload::Mode {
-        match self {
-            Self::Exact => payload::Mode::Exact,
-            Self::Sampled => payload::Mode::Sampled,
-            Self::Counting => payload::Mode::Counting,
-            Self::Aggregate => payload::Mode::Aggregate,
+fn parse_interval(text: &str) -> Result<u64, String> {
+    match parse_size(text)? {
+        0 => Err("0 bytes are no distance; `--mode exact` records everything".to_owned()),
+        bytes => Ok(bytes),
+    }
+}
+
+/// `2%`, `0.5%`, `2`: a share of 1.
+fn parse_share(text: &str) -> Result<f64, String> {
+    let number = text.trim().trim_end_matches('%').trim_end();
+    match number.parse::<f64>() {
+        Ok(percent) if percent > 0.0 && percent <= 100.0 => Ok(percent / 100.0),
+        _ => Err(format!("`{text}` is no share; shares look like 2%, 0.5%")),
+    }
+}
+
+impl Args {
+    /// What a recording is to hold.
+    fn how(&self) -> anyhow::Result<How> {
+        let is_sampling = self.sample.is_some() || self.overhead.is_some();
+        let default = if is_sampling {
+            Mode::Sampled
+        } else {
+            Mode::Exact
+        };
+        let mode = self.mode.unwrap_or(default);
+        if is_sampling && mode != Mode::Sampled {
+            return Err(anyhow!(
+                "`--sample` and `--overhead` are for samples, and `--mode` asks for something else"
+            )
+            .hint(["leave `--mode` out, or use `--mode sampled`"]));
         }
+        Ok(match mode {
+            Mode::Exact => How::Exact,
+            Mode::Sampled => How::Sampled {
+                interval_bytes: self.sample.unwrap_or(DEFAULT_INTERVAL_BYTES),
+                overhead: self.overhead,
+            },
+            Mode::Counting => How::Counting,
+            Mode::Aggregate => How::Aggregate,
+        })
     }
 
-    /// Refuses what cannot be recorded yet.
-    fn check(self) -> anyhow::Result<()> {
-        match self {
-            Self::Exact | Self::Aggregate => Ok(()),
-            _ => Err(anyhow!("this mode is not there yet")
-                .hint(["use `--mode exact` or `--mode aggregate`"])),
+    /// Refuses options that contradict each other.
+    fn check(&self, how: How) -> anyhow::Result<()> {
+        if how == How::Counting && self.output.is_some() && !self.idle {
+            return Err(
+                anyhow!("`--mode counting` writes no file, so `--output` says nothing")
+                    .hint(["leave `--output` out"]),
+            );
         }
+        if self.idle && self.duration.is_some() {
+            return Err(
+                anyhow!("`--idle` begins no recording that `--duration` could end")
+                    .hint(["use `record --pid PID --duration TIME` once the program runs"]),
+            );
+        }
+        Ok(())
     }
 }
 
 pub fn run(args: Args, console: &Console) -> anyhow::Result<Outcome> {
-    args.mode.check()?;
+    let how = args.how()?;
+    args.check(how)?;
+    let duration = args.duration.map(Duration::from_nanos);
+    if let Some(pid) = args.pid {
+        let asked = record_pid::Asked {
+            pid,
+            how,
+            duration,
+            output: args.output,
+            has_summary: !args.no_summary,
+        };
+        return asked.run(console);
+    }
     let mut command = args.command.into_iter();
     let program = command.next().expect("clap asks for one");
     let recording = Recording {
@@ -102,7 +180,8 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<Outcome> {
         arguments: command.collect(),
         output: args.output,
         check_stacks: args.check_stacks,
-        mode: args.mode,
+        first: (!args.idle).then_some(Wanted { how, duration }),
+        by_signal: how,
         follow_forks: args.follow_fork,
         max_bytes: args.max_size,
     };
@@ -154,8 +233,10 @@ pub struct Recording {
     pub output: Option<PathBuf>,
     /// Every how many captures a stack is compared with a full walk; 0 for never.
     pub check_stacks: u32,
-    /// What the trace holds.
-    pub mode: Mode,
+    /// The recording that begins with the program; `None` for an idle recorder.
+    pub first: Option<Wanted>,
+    /// What a recording holds that a signal begins.
+    pub by_signal: How,
     /// Whether children are recorded, too.
     pub follow_forks: bool,
     /// How much may be written.
@@ -165,7 +246,7 @@ pub struct Recording {
 /// What came of it.
 pub struct Recorded {
     pub outcome: capture::Outcome,
-    /// In the order in which their programs began; none when the recorder was not loaded.
+    /// The files of the recording that began with the program, in the order in which their programs began.
     pub traces: Vec<FinishedTrace>,
 }
 
@@ -184,69 +265,51 @@ impl Recording {
             arguments: self.arguments.clone(),
             check_interval: self.check_stacks,
             follow_forks: self.follow_forks,
+            first: self.first,
+            by_signal: Wanted {
+                how: self.by_signal,
+                duration: None,
+            },
         };
         let launched = capture::launch(&options).map_err(with_hint)?;
+        if self.first.is_none() {
+            say_how_to_begin(&launched, console);
+        }
         let names = TraceNames::new(self.output, &self.program);
         let command = [vec![self.program], self.arguments].concat();
-        let mut sink = TraceSink::new(
-            &launched,
-            names,
-            command,
-            self.mode.of_trace(),
-            self.max_bytes,
-        );
-        let ended = launched.run(&mut sink, |pids| tell_waiting(pids, console));
-        let outcome = ended.map_err(|error| not_written(error, sink.path()))?;
-        report(&outcome, console);
-        let traces = sink.finish().context("while ending the traces")?;
-        report_exec(&traces, self.follow_forks, console);
+        let mut traces = Traces::new(names, command, console);
+        traces = traces.with_limits(self.follow_forks, self.max_bytes);
+        let outcome = launched.run(&mut traces).map_err(not_written)?;
+        if !outcome.was_recorded {
+            console.warn(
+                "the program did not load the recorder, so nothing was recorded \
+                 (does it clear its environment, or is it linked statically?)",
+            );
+        } else if traces.begun() == 0 {
+            console.tell("no recording was asked for, so none was made");
+        }
+        let traces = traces.into_first();
         Ok(Recorded { outcome, traces })
     }
 }
 
-fn tell_waiting(pids: &[u32], console: &Console) {
-    let (count, some) = (pids.len(), 5);
-    let mut list: Vec<String> = pids.iter().take(some).map(u32::to_string).collect();
-    list.extend((count > some).then(|| "...".to_owned()));
+fn say_how_to_begin(launched: &capture::Launched, console: &Console) {
+    let own_pid = std::process::id();
+    let by_socket = match launched.has_control() {
+        true => format!("`heapatlas record --pid {}` or ", launched.pid()),
+        false => String::new(),
+    };
     console.tell(&format!(
-        "the program has ended, but not {} that it started: {} {}. The recording goes on until then; Ctrl-C ends it \
-         now",
-        plural(count, "a process", "processes"),
-        plural(count, "process", "processes"),
-        list.join(", ")
+        "the recorder is idle; {by_socket}`kill -USR1 {own_pid}` begins a recording"
     ));
 }
 
-/// Programs that replaced themselves by others.
-fn report_exec(traces: &[FinishedTrace], follows_forks: bool, console: &Console) {
-    for trace in traces {
-        if let Some(program) = &trace.went_on_as {
-            console.remark(&format!(
-                "process {} went on as {}, which did not load the recorder: what that allocated is in no trace",
-                trace.pid,
-                paths::quoted(program)
-            ));
-        }
-    }
-    let [before @ .., _] = traces else { return };
-    for trace in before.iter().filter(|_| !follows_forks) {
-        console.remark(&format!(
-            "`{}` replaced itself by another program; what it allocated is in {}",
-            trace.program,
-            paths::quoted(&trace.path)
-        ));
-    }
-}
-
 /// The program has run to its end all the same.
-fn not_written(error: io::Error, path: Option<&Path>) -> anyhow::Error {
-    let path = path.map_or_else(|| "the trace".to_owned(), paths::quoted);
-    anyhow::Error::from(error)
-        .context(format!("while writing {path}"))
-        .hint([
-            "the program ran to its end; what was written before can be read",
-            "write to another folder with `--output`",
-        ])
+fn not_written(error: io::Error) -> anyhow::Error {
+    anyhow::Error::from(error).hint([
+        "the program ran to its end; what was written before can be read",
+        "write to another folder with `--output`",
+    ])
 }
 
 fn with_hint(error: LaunchError) -> anyhow::Error {
@@ -273,32 +336,19 @@ fn way_out(error: &io::Error) -> &'static str {
     }
 }
 
-/// What the recorder has to say of itself.
-fn report(outcome: &capture::Outcome, console: &Console) {
-    if !outcome.was_recorded {
-        console.warn(
-            "the program did not load the recorder, so nothing was recorded \
-             (does it clear its environment, or is it linked statically?)",
-        );
-    }
-    if outcome.was_full {
-        console.remark(&format!(
-            "the recording ended {} after its start, when as much was written as may be (`--max-size`); the \
-             program went on unrecorded",
-            duration(outcome.elapsed_ns)
-        ));
-    }
-    let counters = &outcome.counters;
-    if counters.dropped_events > 0 {
-        console.warn(&format!(
-            "{} events could not be recorded; figures are too small by so many",
-            counters.dropped_events
-        ));
-    }
-    if counters.checked > 0 {
-        console.remark(&format!(
-            "compared {} stacks with full walks: {} differed",
-            counters.checked, counters.differences
-        ));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_and_intervals() {
+        assert_eq!(parse_share("2%"), Ok(0.02));
+        assert_eq!(parse_share(" 0.5 % "), Ok(0.005));
+        assert_eq!(parse_share("3"), Ok(0.03));
+        for text in ["", "%", "0%", "101%", "-1%", "two"] {
+            assert!(parse_share(text).is_err(), "{text}");
+        }
+        assert_eq!(parse_interval("512KiB"), Ok(512 << 10));
+        assert!(parse_interval("0").is_err());
     }
 }

@@ -47,12 +47,24 @@ impl ProfileText<'_> {
             duration(profile.duration_ns),
             profile.exit_status.map(status_in_words).unwrap_or_default()
         )?;
+        if self.is_sampled() {
+            writeln!(
+                out,
+                "sampled every {} on average: all figures are estimates",
+                Bytes(profile.sample_interval_bytes)
+            )?;
+        }
         writeln!(out)?;
         let mut table = Table::new(&["", "", ""]);
         for (name, figure, remark) in self.totals() {
             table.row(vec![format!("  {name:<12}"), figure, remark]);
         }
         table.write(out, self.paint)
+    }
+
+    /// Whether figures are estimates.
+    fn is_sampled(&self) -> bool {
+        self.profile().sample_interval_bytes != 0
     }
 
     fn command(&self) -> String {
@@ -72,7 +84,14 @@ impl ProfileText<'_> {
 
     fn totals(&self) -> [(&'static str, String, String); 4] {
         let profile = self.profile();
-        let temporary = percent(profile.temporary.blocks, profile.total.blocks);
+        let share = percent(profile.temporary.blocks, profile.total.blocks);
+        let (temporary, what_is) = match self.is_sampled() {
+            true => ("-".to_owned(), "unknown: samples do not tell".to_owned()),
+            false => (
+                Count(profile.temporary.blocks).to_string(),
+                format!("{share} of allocations: freed before the thread's next one"),
+            ),
+        };
         [
             (
                 "allocations",
@@ -83,11 +102,7 @@ impl ProfileText<'_> {
                     Count(profile.frees)
                 ),
             ),
-            (
-                "temporary",
-                Count(profile.temporary.blocks).to_string(),
-                format!("{temporary} of allocations: freed before the thread's next one"),
-            ),
+            ("temporary", temporary, what_is),
             (
                 "peak",
                 Bytes(profile.peak.bytes).to_string(),

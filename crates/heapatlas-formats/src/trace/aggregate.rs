@@ -72,7 +72,7 @@ impl Aggregator {
         process.write(&mut payload);
         Self {
             process: payload,
-            replay: Replay::new(Ledger::new(0..u64::MAX, clock)).with_retirement(),
+            replay: Replay::new(Ledger::new(0..u64::MAX, clock, 0)).with_retirement(),
             facts: Facts::default(),
             maps: Vec::new(),
             elapsed_ns: 0,

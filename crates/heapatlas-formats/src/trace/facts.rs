@@ -76,6 +76,11 @@ impl Facts {
         self.threads.get(&number).cloned().unwrap_or_default()
     }
 
+    /// Whether anything is known of a thread.
+    pub fn is_thread(&self, number: u64) -> bool {
+        self.threads.contains_key(&number)
+    }
+
     /// Whether a thread has this number in the system.
     pub fn is_os_thread(&self, number: u64, os_thread_id: u64) -> bool {
         self.threads

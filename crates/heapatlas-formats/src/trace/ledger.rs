@@ -3,6 +3,8 @@
 //! The peak costs the same at every event, however many stacks there are. The peak has an epoch, one more whenever
 //! as much is live as never before. A stack remembers the epoch in which it was touched last; when it is touched
 //! in a later one, what it held until then is what it held at the latest peak.
+//!
+//! A sampled block stands for several (`samples`), from its allocation to its free.
 
 use std::ops::Range;
 
@@ -11,10 +13,14 @@ use rustc_hash::FxHashSet;
 
 use super::clock::Clock;
 use super::live_blocks::{LiveBlock, LiveBlocks};
+use super::samples::Samples;
 use super::timeline::Timeline;
 
 /// The stack of blocks that are only followed, since they are not asked for.
 pub(super) const NOT_COUNTED: u32 = u32::MAX;
+
+/// The address of a reallocated block that was not sampled.
+const NOT_SAMPLED: u64 = 0;
 
 /// One row for each number of bits, from none to 64.
 pub(super) type Histogram = [Amount; 65];
@@ -28,6 +34,7 @@ pub(super) struct Ledger {
     /// The sums of threads that ended and whose rows were given to others.
     pub retired: Option<RetiredThreads>,
     blocks: LiveBlocks,
+    samples: Samples,
     pub timeline: Timeline,
     epoch: u64,
     pub live: Amount,
@@ -71,6 +78,8 @@ pub(super) struct ThreadRow {
     /// Where it allocated its last block.
     last_address: Option<u64>,
     reallocating: Option<Reallocation>,
+    /// The mean number of bytes between its samples; 0 where every allocation is recorded.
+    sample_interval: u64,
 }
 
 /// Threads that ended, as one row.
@@ -89,7 +98,8 @@ struct Reallocation {
 }
 
 impl Ledger {
-    pub fn new(range: Range<u64>, clock: Clock) -> Self {
+    /// Books of a range of ticks. Threads are taken to sample with the interval given until they say another one.
+    pub fn new(range: Range<u64>, clock: Clock, sample_interval: u64) -> Self {
         Self {
             timeline: Timeline::new(range.start.max(clock.start_tick())),
             clock,
@@ -98,6 +108,7 @@ impl Ledger {
             threads: Vec::new(),
             retired: None,
             blocks: LiveBlocks::new(),
+            samples: Samples::new(sample_interval),
             epoch: 0,
             live: Amount::default(),
             peak: Amount::default(),
@@ -120,6 +131,7 @@ impl Ledger {
     pub fn add_thread(&mut self, is_counted: bool) {
         self.threads.push(ThreadRow {
             is_counted,
+            sample_interval: self.samples.first_interval(),
             ..ThreadRow::default()
         });
     }
@@ -165,6 +177,18 @@ impl Ledger {
         }
     }
 
+    /// From here on a thread's allocations are sampled with this mean number of bytes between samples; 0:
+    /// every one is recorded.
+    pub fn set_sample_interval(&mut self, thread: u32, interval_bytes: u64) {
+        self.samples.note_interval(interval_bytes);
+        self.threads[thread as usize].sample_interval = interval_bytes;
+    }
+
+    /// The largest interval between samples; 0 if every allocation was recorded.
+    pub fn most_sample_interval(&self) -> u64 {
+        self.samples.most_interval()
+    }
+
     /// Tells that an address will soon be asked for.
     #[inline]
     pub fn prefetch(&self, address: u64) {
@@ -179,17 +203,25 @@ impl Ledger {
         let row = &mut self.threads[thread as usize];
         let is_counted = row.is_counted && tick >= self.range.start;
         let stack = if is_counted { stack } else { NOT_COUNTED };
+        let mut amount = Amount {
+            bytes: size_bytes,
+            blocks: 1,
+        };
+        if row.sample_interval != 0 && is_counted {
+            amount = self.samples.weigh(row.sample_interval, stack, size_bytes);
+        }
         let block = LiveBlock {
-            size_bytes,
+            bytes: amount.bytes,
+            blocks: amount.blocks as u32,
             tick,
             stack,
             thread,
         };
         if is_counted {
-            add(&mut row.total, size_bytes);
-            add(&mut self.stacks[stack as usize].total, size_bytes);
-            add(&mut self.total, size_bytes);
-            add(&mut self.sizes[bits(size_bytes)], size_bytes);
+            add(&mut row.total, amount);
+            add(&mut self.stacks[stack as usize].total, amount);
+            add(&mut self.total, amount);
+            add(&mut self.sizes[bits(size_bytes)], amount);
         }
         self.hold(address, block, tick);
         self.threads[thread as usize].last_address = Some(address);
@@ -207,13 +239,13 @@ impl Ledger {
         let row = &mut self.threads[thread as usize];
         // No later block can be meant: had the thread allocated one, its last address were that one's.
         let is_temporary = block.thread == thread && row.last_address == Some(address);
-        if is_temporary && block.stack != NOT_COUNTED {
-            add(&mut row.temporary, block.size_bytes);
-            add(
-                &mut self.stacks[block.stack as usize].temporary,
-                block.size_bytes,
-            );
-            add(&mut self.temporary, block.size_bytes);
+        // What a thread allocated since a sample is not known.
+        let is_known = self.samples.most_interval() == 0;
+        if is_temporary && is_known && block.stack != NOT_COUNTED {
+            let amount = block.amount();
+            add(&mut row.temporary, amount);
+            add(&mut self.stacks[block.stack as usize].temporary, amount);
+            add(&mut self.temporary, amount);
         }
     }
 
@@ -231,7 +263,7 @@ impl Ledger {
         });
     }
 
-    /// The old block was freed, and another one allocated. The old one does not count as temporary: its
+    /// The old block was freed, and another one allocated, unless its address says that it was not sampled. The old one does not count as temporary: its
     /// contents live on.
     pub fn end_reallocation(
         &mut self,
@@ -247,7 +279,9 @@ impl Ledger {
         if let Some(old) = self.threads[thread as usize].reallocating.take() {
             self.count_free(thread, old.block, old.tick);
         }
-        self.allocate(thread, stack, size_bytes, address, tick);
+        if address != NOT_SAMPLED {
+            self.allocate(thread, stack, size_bytes, address, tick);
+        }
     }
 
     /// The old block is live as before.
@@ -304,14 +338,15 @@ impl Ledger {
         if block.stack == NOT_COUNTED {
             return;
         }
+        let amount = block.amount();
         self.timeline.advance(tick, self.live);
         self.stacks[block.stack as usize]
             .balance
-            .touch(self.epoch, |live| add(live, block.size_bytes));
+            .touch(self.epoch, |live| add(live, amount));
         self.threads[block.thread as usize]
             .balance
-            .touch(self.epoch, |live| add(live, block.size_bytes));
-        add(&mut self.live, block.size_bytes);
+            .touch(self.epoch, |live| add(live, amount));
+        add(&mut self.live, amount);
         self.timeline.note(self.live);
         // On equal peaks the last one.
         if self.live.bytes >= self.peak.bytes {
@@ -337,14 +372,15 @@ impl Ledger {
         if block.stack == NOT_COUNTED {
             return;
         }
+        let amount = block.amount();
         self.timeline.advance(tick, self.live);
         self.stacks[block.stack as usize]
             .balance
-            .touch(self.epoch, |live| subtract(live, block.size_bytes));
+            .touch(self.epoch, |live| subtract(live, amount));
         self.threads[block.thread as usize]
             .balance
-            .touch(self.epoch, |live| subtract(live, block.size_bytes));
-        subtract(&mut self.live, block.size_bytes);
+            .touch(self.epoch, |live| subtract(live, amount));
+        subtract(&mut self.live, amount);
     }
 
     #[inline]
@@ -352,15 +388,24 @@ impl Ledger {
         if block.stack == NOT_COUNTED {
             return;
         }
-        self.frees += 1;
-        self.threads[thread as usize].frees += 1;
+        let amount = block.amount();
+        self.frees += amount.blocks;
+        self.threads[thread as usize].frees += amount.blocks;
         let ticks = tick.saturating_sub(block.tick);
         let row = &mut self.stacks[block.stack as usize];
-        row.lifetime_ticks = row.lifetime_ticks.saturating_add(ticks);
-        add(
-            &mut self.lifetimes[bits(self.clock.ns(ticks))],
-            block.size_bytes,
-        );
+        let all_ticks = ticks.saturating_mul(amount.blocks);
+        row.lifetime_ticks = row.lifetime_ticks.saturating_add(all_ticks);
+        add(&mut self.lifetimes[bits(self.clock.ns(ticks))], amount);
+    }
+}
+
+impl LiveBlock {
+    #[inline]
+    fn amount(&self) -> Amount {
+        Amount {
+            bytes: self.bytes,
+            blocks: u64::from(self.blocks),
+        }
     }
 }
 
@@ -377,15 +422,15 @@ impl Balance {
 
 /// Sums wrap: no process has 2^64 bytes, and a file that says so shall not end ours.
 #[inline]
-fn add(amount: &mut Amount, bytes: u64) {
-    amount.bytes = amount.bytes.wrapping_add(bytes);
-    amount.blocks += 1;
+fn add(amount: &mut Amount, more: Amount) {
+    amount.bytes = amount.bytes.wrapping_add(more.bytes);
+    amount.blocks = amount.blocks.wrapping_add(more.blocks);
 }
 
 #[inline]
-fn subtract(amount: &mut Amount, bytes: u64) {
-    amount.bytes = amount.bytes.wrapping_sub(bytes);
-    amount.blocks -= 1;
+fn subtract(amount: &mut Amount, less: Amount) {
+    amount.bytes = amount.bytes.wrapping_sub(less.bytes);
+    amount.blocks = amount.blocks.wrapping_sub(less.blocks);
 }
 
 #[inline]

@@ -8,13 +8,16 @@ use prefetch_index::prefetch_index;
 /// A live block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct LiveBlock {
-    pub size_bytes: u64,
+    /// Requested bytes of all blocks that it stands for.
+    pub bytes: u64,
     /// When it was allocated.
     pub tick: u64,
     /// Its stack, or [`NOT_COUNTED`](super::ledger::NOT_COUNTED).
     pub stack: u32,
     /// Who allocated it.
     pub thread: u32,
+    /// How many blocks it stands for: 1 unless it was sampled.
+    pub blocks: u32,
 }
 
 /// Bytes of memory that one page of slots stands for, as a power of two.
@@ -197,7 +200,7 @@ mod tests {
             for (index, &(inserts, number)) in script.iter().enumerate() {
                 let address = number * stride;
                 if inserts {
-                    let block = LiveBlock { size_bytes: index as u64, tick: 0, stack: 0, thread: 0 };
+                    let block = LiveBlock { bytes: index as u64, tick: 0, stack: 0, thread: 0, blocks: 1 };
                     prop_assert_eq!(blocks.insert(address, block), map.insert(address, block));
                 } else {
                     prop_assert_eq!(blocks.remove(address), map.remove(&address));

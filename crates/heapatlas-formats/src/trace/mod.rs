@@ -2,8 +2,8 @@
 //!
 //! [`Writer`] is what the launcher of a measured program feeds. [`read()`] takes a file from front to back:
 //! `blocks` (found and unpacked), `facts` (threads, end), `replay` (all threads' events in order of time),
-//! `code` (stacks, locations, modules), `ledger` (every sum, the peak among them) over `live_blocks`,
-//! `timeline`; at last `profile`. [`Aggregator`] is fed as a [`Writer`] is, and keeps the same books at once: its file
+//! `code` (stacks, locations, modules), `ledger` (every sum, the peak among them) over `live_blocks` and
+//! `samples`, `timeline`; at last `profile`. [`Aggregator`] is fed as a [`Writer`] is, and keeps the same books at once: its file
 //! has `sums` in place of events. [`code_maps`] hands out what a JIT compiler told.
 //!
 //! # What is counted
@@ -15,6 +15,8 @@
 //! - The peak is the moment when the most bytes were live: among equals the latest.
 //! - Between begin and end of a reallocation the old block is not live. If it fails, or never ends, the
 //!   block is live as before.
+//! - A block that was sampled counts for as many as it stands for (`samples`), in every figure; what is temporary is not
+//!   known then, and none is.
 //! - Frees of blocks whose allocation was not recorded are not counted; a warning says how many.
 
 mod aggregate;
@@ -31,6 +33,7 @@ mod pages;
 mod profile;
 mod read;
 mod replay;
+mod samples;
 mod sort;
 mod sums;
 mod timeline;

@@ -1,9 +1,10 @@
 //! The profile, put together when all events were applied.
 
 use heapatlas_model::{
-    AllocationProfile, Amount, ProfileFormat, StackFigures, StackTable, ThreadFigures,
+    AllocationProfile, Amount, ProfileFormat, RecordingMode, StackFigures, StackTable,
+    ThreadFigures,
 };
-use heapatlas_trace::payload::{ProcessInfo, Strings};
+use heapatlas_trace::payload::{Mode, ProcessInfo, Strings};
 
 use super::error::Warning;
 use super::facts::{Facts, ThreadFacts};
@@ -56,6 +57,8 @@ fn books(
     let figures = stack_figures(ledger);
     AllocationProfile {
         format: ProfileFormat::Heaptrace,
+        mode: mode(process.mode),
+        sample_interval_bytes: ledger.most_sample_interval(),
         command: command(process),
         pid: process.pid,
         start_unix_ns: process.start_unix_ns,
@@ -85,6 +88,15 @@ fn books(
         timeline: ledger.timeline(end_tick),
         marks: replay.marks().0,
         frames: Vec::new(),
+    }
+}
+
+fn mode(mode: Mode) -> RecordingMode {
+    match mode {
+        Mode::Exact => RecordingMode::Exact,
+        Mode::Sampled => RecordingMode::Sampled,
+        Mode::Aggregate => RecordingMode::Aggregate,
+        Mode::Counting => RecordingMode::Counting,
     }
 }
 
@@ -156,7 +168,11 @@ fn thread_figures(ledger: &Ledger, streams: &[Stream], facts: &Facts) -> Vec<Thr
         }
     };
     let rows = ledger.threads.iter().zip(streams);
-    let rows = rows.filter(|(_, stream)| !stream.is_unused);
+    // Marks of the launcher are in streams of their own.
+    let is_thread = |row: &ThreadRow, stream: &Stream| {
+        row.total.blocks > 0 || row.frees > 0 || facts.is_thread(stream.number)
+    };
+    let rows = rows.filter(|(row, stream)| !stream.is_unused && is_thread(row, stream));
     let rows = rows.map(|(row, stream)| figures(row, facts.thread(stream.number)));
     let retired = ledger.retired.map(|retired| {
         let facts = ThreadFacts {

@@ -3,7 +3,7 @@
 use heapatlas_model::AllocationProfile;
 use heapatlas_trace::Malformed;
 use heapatlas_trace::file::BlockKind;
-use heapatlas_trace::payload::{self, EventsHeader, ProcessInfo};
+use heapatlas_trace::payload::{self, EventsHeader, Mode, ProcessInfo};
 use rayon::prelude::*;
 
 use super::ReadOptions;
@@ -32,7 +32,7 @@ pub(super) fn read(
     let (offset, payload) = process_payload(&blocks, stopped_by.as_ref())?;
     let process = ProcessInfo::read(&payload).map_err(|e| ReadError::block(offset, e))?;
     let (facts, damage) = Facts::gather(&mut blocks);
-    if process.mode == payload::Mode::Aggregate {
+    if process.mode == Mode::Aggregate {
         let (profile, mut warnings, stopped) = sums::read(&blocks, &process, &facts, options)?;
         let stopped_by = damage.or(stopped_by);
         warnings.extend(sums_warning(stopped, stopped_by, facts.end.is_some()));
@@ -40,7 +40,11 @@ pub(super) fn read(
     }
 
     let clock = Clock::new(process.start_tick, process.ticks_per_second);
-    let mut replay = Replay::new(Ledger::new(range(&clock, options), clock));
+    let interval = match process.mode {
+        Mode::Sampled => process.sample_interval_bytes,
+        _ => 0,
+    };
+    let mut replay = Replay::new(Ledger::new(range(&clock, options), clock, interval));
     let mut reader = Reader {
         replay: &mut replay,
         facts: &facts,
@@ -200,12 +204,6 @@ fn unpack<'a>(batch: &[&'a Block<'a>]) -> Unpacked<'a> {
 /// What a reader should know about a recording that is whole.
 fn notes<A>(process: &ProcessInfo<'_, A>, facts: &Facts, options: &ReadOptions) -> Vec<Warning> {
     let mut notes = Vec::new();
-    if process.mode != payload::Mode::Exact {
-        notes.push(Warning::note(format!(
-            "the recording is not exact ({:?}): figures are of what was recorded",
-            process.mode
-        )));
-    }
     if process.ticks_per_second == 0 {
         notes.push(Warning::note(
             "the clock of the recording does not say how fast it ticks: ticks are taken as nanoseconds"

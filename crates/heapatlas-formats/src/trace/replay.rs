@@ -130,6 +130,9 @@ enum Action {
         address: u64,
     },
     FailReallocation,
+    SetSampleInterval {
+        interval_bytes: u64,
+    },
 }
 
 impl Replay {
@@ -451,6 +454,9 @@ impl Stream {
                 ledger.end_reallocation(thread, self.stack(stack)?.0, size_bytes, address, tick);
             }
             Some(Action::FailReallocation) => ledger.fail_reallocation(thread, tick),
+            Some(Action::SetSampleInterval { interval_bytes }) => {
+                ledger.set_sample_interval(thread, interval_bytes);
+            }
             None => {}
         }
         Ok(())
@@ -589,6 +595,15 @@ impl Step {
                 return Some(Self::Act {
                     tick,
                     action: Action::FailReallocation,
+                });
+            }
+            Event::SampleInterval {
+                interval_bytes,
+                tick,
+            } => {
+                return Some(Self::Act {
+                    tick,
+                    action: Action::SetSampleInterval { interval_bytes },
                 });
             }
             _ => return None,

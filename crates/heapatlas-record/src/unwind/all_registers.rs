@@ -11,10 +11,11 @@ use core::arch::asm;
 use gimli::{Register, RegisterRule, X86_64};
 
 use super::cfi::{self, Entry, Row, Workspace};
+use super::code;
 use super::expression::Value;
 use super::memory::StackMemory;
 use super::modules;
-use super::rule::Rule;
+use super::rule::{Cfa, Rule, SavedRbp};
 
 const WORD_BYTES: u64 = 8;
 
@@ -94,10 +95,10 @@ impl Frame {
     /// The frame that called this one. None when its row says something that we do not know.
     pub fn caller(self, memory: &mut StackMemory, workspace: &mut Workspace) -> Option<Self> {
         let address = self.return_address().wrapping_sub(1);
-        let Some(module) = modules::find(address) else {
-            return self.caller_by_frame_pointer(memory);
+        let module = modules::find(address);
+        let Some(entry) = module.and_then(|module| cfi::entry_at(address, module)) else {
+            return self.caller_without_table(memory);
         };
-        let entry = cfi::entry_at(address, module)?;
         if entry.is_signal_trampoline() {
             return self.interrupted(memory);
         }
@@ -218,14 +219,23 @@ impl Frame {
         }
     }
 
-    /// Code of a JIT compiler: which registers it saved where, nobody knows.
-    fn caller_by_frame_pointer(&self, memory: &mut StackMemory) -> Option<Self> {
-        let rule = Rule::frame_pointer();
-        let cfa = self.rbp().wrapping_add_signed(i64::from(rule.offset));
+    /// Code without a table: which registers it saved where, nobody knows.
+    fn caller_without_table(&self, memory: &mut StackMemory) -> Option<Self> {
+        let epilogue = code::rule_of_epilogue(self.return_address());
+        let rule = epilogue.unwrap_or(Rule::frame_pointer());
+        let base = match rule.cfa {
+            Cfa::Rsp => self.sp(),
+            _ => self.rbp(),
+        };
+        let cfa = base.wrapping_add_signed(i64::from(rule.offset));
         let mut caller = Self::unknown(cfa.wrapping_sub(WORD_BYTES));
         caller.set(X86_64::RSP, cfa);
         caller.set(X86_64::RA, memory.word(caller.slot)?);
-        caller.set(X86_64::RBP, memory.word(cfa.wrapping_sub(2 * WORD_BYTES))?);
+        let rbp = match rule.rbp {
+            SavedRbp::AtCfa(words) => memory.word(cfa.wrapping_add_signed(i64::from(words) * 8))?,
+            _ => self.rbp(),
+        };
+        caller.set(X86_64::RBP, rbp);
         (cfa > self.sp()).then_some(caller)
     }
 

@@ -18,7 +18,8 @@ pub enum Cfa {
     Signal = 6,
     /// Code of a JIT compiler or the like: follow the frame pointer, if it is one.
     FramePointer = 7,
-    /// The module's table is silent about the address: code that has no caller to come back to.
+    /// The module's table is silent about the address: code of another compiler (V8's builtins), which keeps
+    /// the frame pointer, or code that has no caller to come back to.
     Silent = 8,
     /// No call returns to the address: whoever laid a coroutine's stack out put it there, as `makecontext`
     /// does with that of `__start_context`. The end, unless a signal interrupted the code there.

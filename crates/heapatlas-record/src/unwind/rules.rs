@@ -138,7 +138,7 @@ pub fn resolve(return_address: u64, workspace: &mut Workspace) -> Rule {
     let instruction = return_address.wrapping_sub(1);
     let Some(module) = modules::find(instruction) else {
         // Code of a JIT compiler comes and goes untold: nothing to remember.
-        return Rule::plain(Cfa::FramePointer);
+        return code::rule_of_epilogue(return_address).unwrap_or(Rule::plain(Cfa::FramePointer));
     };
     let entry = cfi::entry_at(instruction, module);
     let rule = match &entry {

@@ -243,10 +243,10 @@ impl Position {
             Cfa::Signal => self.interrupted(step, memory),
             // The dynamic linker clears it to say that nobody called the constructors.
             Cfa::FramePointer | Cfa::Silent if self.rbp == 0 => Err(End::Complete),
-            Cfa::FramePointer => self.caller_by_frame_pointer(step, memory),
+            Cfa::FramePointer | Cfa::Silent => self.caller_by_frame_pointer(step, memory),
             Cfa::End => Err(End::Complete),
-            // `Walker::walk` took the last two.
-            Cfa::Silent | Cfa::AllRegisters | Cfa::LaidOut => Err(End::CutOff),
+            // `Walker::walk` took those.
+            Cfa::AllRegisters | Cfa::LaidOut => Err(End::CutOff),
         }
     }
 

@@ -127,24 +127,51 @@ fn stack_use() {
 }
 
 /// `push rbp; mov rbp, rsp; call rdi; pop rbp; ret`: as a JIT compiler would write it.
-const GENERATED: [u8; 8] = [0x55, 0x48, 0x89, 0xe5, 0xff, 0xd7, 0x5d, 0xc3];
+const WITH_FRAME_POINTER: &[u8] = &[0x55, 0x48, 0x89, 0xe5, 0xff, 0xd7, 0x5d, 0xc3];
+
+/// `push rbp; mov ebp, 1; sub rsp, 16; call rdi; add rsp, 16; pop rbp; ret`: `rbp` leads nowhere, but the
+/// code after the call says where the caller is.
+const WITH_EPILOGUE: &[u8] = &[
+    0x55, 0xbd, 1, 0, 0, 0, 0x48, 0x83, 0xec, 16, 0xff, 0xd7, 0x48, 0x83, 0xc4, 16, 0x5d, 0xc3,
+];
+
+/// `push rbp; mov ebp, 1; call rdi; nop; pop rbp; ret`: nothing says where the caller is.
+const WITHOUT_TRACES: &[u8] = &[0x55, 0xbd, 1, 0, 0, 0, 0xff, 0xd7, 0x90, 0x5d, 0xc3];
+
+/// Whether a capture below generated code is cut off. The code lies at the start of a page or at its end, and
+/// no other page is mapped beside it.
+fn is_cut_off_below(code: &[u8], is_at_end: bool) -> bool {
+    const PAGE: usize = 4096;
+    let pages = os::map_pages(3 * PAGE).expect("there is memory");
+    // SAFETY: our own pages, of which the middle one is filled with code of that signature.
+    unsafe {
+        let page = pages.add(PAGE);
+        let start = page.add(if is_at_end { PAGE - code.len() } else { 0 });
+        start.as_ptr().copy_from(code.as_ptr(), code.len());
+        let protection = libc::PROT_READ | libc::PROT_EXEC;
+        assert_eq!(libc::mprotect(page.as_ptr().cast(), PAGE, protection), 0);
+        os::unmap_pages(pages, PAGE);
+        os::unmap_pages(page.add(PAGE), PAGE);
+        let generated: extern "C" fn(extern "C" fn()) = mem::transmute(start);
+        let is_cut_off = capturing(|| {
+            generated(capture_only);
+            let direct = CAPTURED.get().expect("captured");
+            generated(capture_only);
+            let again = CAPTURED.get().expect("captured");
+            assert_eq!(direct.is_cut_off, again.is_cut_off);
+            again.is_cut_off
+        });
+        os::unmap_pages(page, PAGE);
+        is_cut_off
+    }
+}
 
 #[test]
-fn generated_code_with_frame_pointers() {
-    let page = os::map_pages(4096).expect("there is memory");
-    // SAFETY: our own page, filled with code of that signature.
-    let generated: extern "C" fn(extern "C" fn()) = unsafe {
-        page.as_ptr().copy_from(GENERATED.as_ptr(), GENERATED.len());
-        let protection = libc::PROT_READ | libc::PROT_EXEC;
-        assert_eq!(libc::mprotect(page.as_ptr().cast(), 4096, protection), 0);
-        mem::transmute(page)
-    };
-    capturing(|| {
-        generated(capture_only);
-        let direct = CAPTURED.get().expect("captured");
-        generated(capture_only);
-        let again = CAPTURED.get().expect("captured");
-        assert!(!direct.is_cut_off && !again.is_cut_off);
-    });
+fn generated_code() {
+    for is_at_end in [false, true] {
+        assert!(!is_cut_off_below(WITH_FRAME_POINTER, is_at_end));
+        assert!(!is_cut_off_below(WITH_EPILOGUE, is_at_end));
+        assert!(is_cut_off_below(WITHOUT_TRACES, is_at_end));
+    }
     assert_eq!(probe::captures(), 0);
 }

@@ -5,8 +5,16 @@ use heapatlas_analysis::profile::{bottom_up, sites, top_down};
 /// What a part of the text of the sample is, line by line.
 #[track_caller]
 fn check(show: impl FnOnce(&ProfileText<'_>, &mut Vec<u8>) -> io::Result<()>, expected: &[&str]) {
-    let profile = sample_profile();
-    let view = ProfileView::new(&profile);
+    check_profile(&sample_profile(), show, expected);
+}
+
+#[track_caller]
+fn check_profile(
+    profile: &AllocationProfile,
+    show: impl FnOnce(&ProfileText<'_>, &mut Vec<u8>) -> io::Result<()>,
+    expected: &[&str],
+) {
+    let view = ProfileView::new(profile);
     let text = ProfileText {
         view: &view,
         paint: Paint { is_on: false },
@@ -29,6 +37,25 @@ fn heading() {
             "",
             "  allocations         16  12.6 KiB in all; 12 freed",
             "  temporary           10  62.5 % of allocations: freed before the thread's next one",
+            "  peak          12.0 KiB  in 6 blocks at 1.00 s",
+            "  live at end    4.0 KiB  in 4 blocks",
+        ],
+    );
+}
+
+#[test]
+fn heading_of_samples() {
+    let mut profile = sample_profile();
+    profile.sample_interval_bytes = 512 << 10;
+    check_profile(
+        &profile,
+        |text, out| text.heading(out),
+        &[
+            "./app 'two words'  pid 1234, 2.00 s",
+            "sampled every 512.0 KiB on average: all figures are estimates",
+            "",
+            "  allocations         16  12.6 KiB in all; 12 freed",
+            "  temporary            -  unknown: samples do not tell",
             "  peak          12.0 KiB  in 6 blocks at 1.00 s",
             "  live at end    4.0 KiB  in 4 blocks",
         ],
