@@ -198,6 +198,7 @@ print $pipe \"$_ $count{$_}\\n\" for sort { $count{$b} <=> $count{$a} || $a cmp 
 close $pipe; my @lines = `seq 1 5000`; print scalar(@lines), \" $?\\n\"; \
 my $text = join ' ', @words; my $n = () = $text =~ /(\\w)\\w*\\1/g; print \"$n\\n\";";
 
+/// Each child has the sockets of those before it: so the last one must go first.
 const PERL_SOCKETS: &str = "\
 my @children; \
 for my $i (1 .. 12) { \
@@ -207,7 +208,7 @@ for my $i (1 .. 12) { \
   close $b; push @children, [$pid, $a]; \
 } \
 for my $round (1 .. 50) { for (@children) { my $s = $_->[1]; print $s 'abc' x $round, \"\\n\"; $s->flush; $sum += <$s> } } \
-for (@children) { close $_->[1]; waitpid $_->[0], 0; push @codes, $? >> 8 } \
+for (reverse @children) { close $_->[1]; waitpid $_->[0], 0; push @codes, $? >> 8 } \
 print \"$sum @codes\\n\";";
 
 /// Gets itself as `$0`.
