@@ -34,7 +34,7 @@ Turning recordings on and off while the program runs: `kill -USR1` to the proces
 program) begins and ends one; `record --pid` to either of the two records for a while.
 
 Examples:
-  heapatlas record -o server.heaptrace -- ./server --port 8080
+  heapatlas record --overhead 2% -o server.%p.heaptrace -- ./server --port 8080
   heapatlas record --follow-fork -o build.%p.heaptrace -- make
   heapatlas record --idle -- ./server & heapatlas record --pid $(pidof server) --duration 30s")]
 pub struct Args {
