@@ -351,7 +351,7 @@ fn disk_that_fills_up() {
     fs::create_dir(&disk).expect("made");
     let mut mount = Command::new("mount");
     mount
-        .args(["-t", "tmpfs", "-o", "size=64k", "none"])
+        .args(["-t", "tmpfs", "-o", "size=16k", "none"])
         .arg(&disk);
     if !mount.output().is_ok_and(|output| output.status.success()) {
         // Root may, elsewhere than in most containers; `/dev/full` stands for it there.
