@@ -6,8 +6,6 @@
 
 mod recording;
 
-use std::path::Path;
-
 use heapatlas_formats::trace::{Aggregator, End, ModuleInfo, Segment, ThreadInfo, Writer};
 use heapatlas_model::AllocationProfile;
 use heapatlas_trace::file::{BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Codec, HEADER_BYTES};
@@ -15,8 +13,7 @@ use heapatlas_trace::payload::{ProcessInfo, read_events, read_modules};
 use recording::{assert_same, read_all, read_whole};
 
 fn fixture() -> Vec<u8> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/record");
-    std::fs::read(folder.join("threads.heaptrace")).expect("the fixture is there")
+    include_bytes!("../../../fixtures/record/threads.heaptrace").to_vec()
 }
 
 /// What stands in each block.
