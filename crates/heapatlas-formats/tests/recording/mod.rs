@@ -34,7 +34,18 @@ struct Thread {
     encoder: Encoder,
     base_tick: Option<u64>,
     bytes: Vec<u8>,
+    /// Segments before `bytes`: the recorder's are of one chunk each, and so never large.
+    full: Vec<(Option<u64>, Vec<u8>)>,
     stacks: HashMap<Path, u32>,
+}
+
+impl Thread {
+    fn end_segment(&mut self) {
+        if !self.bytes.is_empty() {
+            let segment = (self.base_tick.take(), std::mem::take(&mut self.bytes));
+            self.full.push(segment);
+        }
+    }
 }
 
 pub fn process() -> ProcessInfo<'static, [&'static str; 2]> {
@@ -146,6 +157,9 @@ impl Recording {
         let mut out = [0; MAX_EVENT_BYTES];
         let length = write(&mut thread.encoder, &mut out, tick);
         thread.bytes.extend_from_slice(&out[..length]);
+        if thread.bytes.len() > 32 << 10 {
+            thread.end_segment();
+        }
     }
 
     /// The number of a stack, whose nodes are written unless they are there.
@@ -177,17 +191,14 @@ impl Recording {
 
     /// Hands on what the threads wrote; nothing older than `time` follows.
     pub fn gather(&mut self, time: u64) {
-        let gathered: Vec<_> = self
-            .threads
-            .iter_mut()
-            .map(|thread| (thread.base_tick.take(), std::mem::take(&mut thread.bytes)))
-            .collect();
-        let segments = gathered
-            .iter()
-            .enumerate()
-            .filter(|(_, (_, bytes))| !bytes.is_empty());
-        let segments = segments.map(|(index, (base_tick, bytes))| Segment {
-            thread: index as u64,
+        let mut gathered = Vec::new();
+        for (index, thread) in self.threads.iter_mut().enumerate() {
+            thread.end_segment();
+            let segments = thread.full.drain(..);
+            gathered.extend(segments.map(|(base_tick, bytes)| (index, base_tick, bytes)));
+        }
+        let segments = gathered.iter().map(|(index, base_tick, bytes)| Segment {
+            thread: *index as u64,
             base_tick: *base_tick,
             bytes,
         });
