@@ -29,8 +29,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::recordings::{How, Wanted};
 use crate::region::Region;
-use crate::session::{How, Wanted};
 
 /// Nobody has more to say in one line.
 const MOST_LINE_BYTES: u64 = 16 << 10;
@@ -406,7 +406,7 @@ pub(crate) mod reply {
     use serde_json::{Value, json};
 
     use crate::counts::Counts;
-    use crate::session::{Begun, Ended, How};
+    use crate::recordings::{Begun, Ended, How};
 
     pub fn ok() -> String {
         json!({"ok": true}).to_string()

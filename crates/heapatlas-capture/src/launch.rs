@@ -15,8 +15,9 @@ use thiserror::Error;
 use crate::clock;
 use crate::control::{Bound, Control};
 use crate::recorder_file;
+use crate::recordings::Wanted;
 use crate::region::Region;
-use crate::session::{Recordings, Session, Wanted};
+use crate::session::{Recordings, Session};
 
 /// The variable by which the recorder finds the region.
 const REGION_VARIABLE: &str = "HEAPATLAS_REGION";
@@ -127,7 +128,12 @@ pub fn launch(options: &Options) -> Result<Launched, LaunchError> {
             Ok(())
         });
     }
-    let mut recorder = Session::new(Arc::clone(&region), options, ticks_per_second);
+    let mut recorder = Session::new(
+        Arc::clone(&region),
+        options.by_signal,
+        options.follow_forks,
+        ticks_per_second,
+    );
     if let Some(first) = options.first {
         recorder.turn_on(first);
     }

@@ -9,7 +9,7 @@
 //! shared memory (`gather`).
 //! **Not for** parsing what it gathers, or files: see `heapatlas-formats`.
 //!
-//! In reading order: [`launch`](mod@launch), `examine`, `session`, [`control`], `overhead`, `counts`, `gather`,
+//! In reading order: [`launch`](mod@launch), `examine`, `recordings`, `session`, [`control`], `overhead`, `counts`, `gather`,
 //! `processes`, `region`, `clock`, `recorder_file`.
 
 // Elsewhere there is nothing of it.
@@ -27,6 +27,7 @@ mod processes;
 mod recorder_file;
 #[cfg(test)]
 mod recorder_symbols;
+mod recordings;
 mod region;
 mod session;
 
@@ -34,4 +35,5 @@ pub use counts::Counts;
 pub use examine::{Obstacle, examine};
 pub use gather::{Counters, Image, ImageEnd, Sink};
 pub use launch::{LaunchError, Launched, Options, Outcome, launch};
-pub use session::{Asker, Begun, Ended, How, Recordings, Wanted};
+pub use recordings::{Asker, Begun, Ended, How, Wanted};
+pub use session::Recordings;

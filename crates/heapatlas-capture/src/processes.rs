@@ -1,11 +1,12 @@
 //! Whether a process that is recorded is still there. Most of them are no children of ours.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::PathBuf;
 
-use crate::region;
+/// What the system calls the memory of a region, also in the lists of mappings of those who have it.
+pub(crate) const REGION_NAME: &CStr = c"heapatlas-region";
 
 /// A process as the system numbers it.
 pub struct Process {
@@ -95,7 +96,7 @@ impl Marks {
             words.nth(4) == Some(inode.as_bytes())
                 && words
                     .next()
-                    .is_some_and(|path| holds(path, region::NAME.to_bytes()))
+                    .is_some_and(|path| holds(path, REGION_NAME.to_bytes()))
         })
     }
 

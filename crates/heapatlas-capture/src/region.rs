@@ -1,6 +1,6 @@
 //! The launcher's side of the shared memory; its layout is in `heapatlas_trace::shared`.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
@@ -13,10 +13,7 @@ use heapatlas_trace::shared::{
     Counters, FREE, Header, MAGIC, REGION_BYTES, SWITCH_OFFSET, Switch,
 };
 
-use crate::processes::Marks;
-
-/// What the system calls the memory, also in the lists of mappings of those who have it.
-pub(crate) const NAME: &CStr = c"heapatlas-region";
+use crate::processes::{Marks, REGION_NAME};
 
 /// A region of our making. Programs reach it by the path of our descriptor.
 pub struct Region {
@@ -36,7 +33,7 @@ impl Region {
     /// When the system has no memory for it.
     pub fn new() -> io::Result<Self> {
         // SAFETY: the name ends with a zero.
-        let file = unsafe { libc::memfd_create(NAME.as_ptr(), libc::MFD_CLOEXEC) };
+        let file = unsafe { libc::memfd_create(REGION_NAME.as_ptr(), libc::MFD_CLOEXEC) };
         if file < 0 {
             return Err(io::Error::last_os_error());
         }

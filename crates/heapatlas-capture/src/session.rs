@@ -4,7 +4,6 @@
 //! `heapatlas_trace::shared`.
 
 use std::io;
-use std::ops::RangeInclusive;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::ExitStatus;
@@ -18,10 +17,10 @@ use heapatlas_trace::{Encoder, MAX_EVENT_BYTES};
 
 use crate::clock;
 use crate::control::{Command, Connection, Request, reply};
-use crate::counts::{self, Counts};
+use crate::counts;
 use crate::gather::{Counters, Gatherer, Main, Sink, counters};
-use crate::launch::Options;
 use crate::overhead::Governor;
+use crate::recordings::{Asker, Begun, Ended, How, Wanted};
 use crate::region::Region;
 
 /// How long events wait at most before they are gathered. What a killed launcher loses is less than this and
@@ -29,99 +28,6 @@ use crate::region::Region;
 const PAUSE: Duration = Duration::from_millis(80);
 /// How long an idle launcher sleeps; whatever happens wakes it.
 const IDLE_PAUSE: Duration = Duration::from_secs(1);
-
-/// What of all allocations a recording holds.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub enum How {
-    /// Every one, with its stack.
-    Exact,
-    /// Every one; whoever keeps the recording keeps sums by stack only.
-    Aggregate,
-    /// Some, by chance.
-    Sampled {
-        /// The mean number of bytes between samples.
-        interval_bytes: u64,
-        /// Set where the interval is to follow what recording costs: the share of the program's time that it may
-        /// take.
-        overhead: Option<f64>,
-    },
-    /// Sums without stacks, which need no file.
-    Counting,
-}
-
-impl How {
-    /// The name of the mode, as users write it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Exact => "exact",
-            Self::Aggregate => "aggregate",
-            Self::Sampled { .. } => "sampled",
-            Self::Counting => "counting",
-        }
-    }
-
-    /// The mean number of bytes between samples; 0 unless sampled.
-    pub fn interval_bytes(self) -> u64 {
-        match self {
-            Self::Sampled { interval_bytes, .. } => interval_bytes,
-            _ => 0,
-        }
-    }
-}
-
-/// A recording that is asked for.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Wanted {
-    /// What it holds.
-    pub how: How,
-    /// How long it takes; `None` for as long as the program runs.
-    pub duration: Option<Duration>,
-}
-
-/// Who asked for a recording.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Asker {
-    /// It began with the program.
-    Launch,
-    /// A signal.
-    Signal,
-    /// Somebody at the socket, who is told how it ended.
-    Socket,
-}
-
-/// A recording that begins.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Begun {
-    /// What it holds.
-    pub how: How,
-    /// Who asked for it.
-    pub asker: Asker,
-    /// Where it is to be kept, if whoever asked said so.
-    pub output: Option<PathBuf>,
-    /// The tick of its beginning.
-    pub start_tick: u64,
-    /// Ticks in a second, to about a percent.
-    pub ticks_per_second: u64,
-}
-
-/// How a recording ended, and what the recorder has to say of it.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Ended {
-    /// How the program ended, as the system tells; `None` when it still runs.
-    pub status: Option<ExitStatus>,
-    /// The tick at the end.
-    pub tick: u64,
-    /// Nanoseconds since the recording began.
-    pub elapsed_ns: u64,
-    /// What the recorder counted meanwhile, in all processes.
-    pub counters: Counters,
-    /// Whether it ended because as much was kept as there may be.
-    pub was_full: bool,
-    /// The intervals between samples that were used, where they followed the cost of recording.
-    pub intervals_bytes: Option<RangeInclusive<u64>>,
-    /// What was counted, where that is all that was asked for.
-    pub counts: Option<Counts>,
-}
 
 /// Keeps recordings.
 pub trait Recordings {
@@ -179,13 +85,18 @@ struct Active {
 }
 
 impl Session {
-    pub fn new(region: Arc<Region>, options: &Options, ticks_per_second: u64) -> Self {
+    pub fn new(
+        region: Arc<Region>,
+        by_signal: Wanted,
+        follows_forks: bool,
+        ticks_per_second: u64,
+    ) -> Self {
         Self {
             region,
             pid: 0,
             status: None,
-            follows_forks: options.follow_forks,
-            by_signal: options.by_signal,
+            follows_forks,
+            by_signal,
             ticks_per_second,
             active: None,
             failed: None,

@@ -294,6 +294,45 @@ fn on_and_off_and_on() {
 }
 
 #[test]
+fn marks_by_the_command_line() {
+    let Some((workshop, program)) = rounds() else {
+        return;
+    };
+    let mut rounds = Rounds::start(&workshop, &program, &["--no-summary", "-o", "marked"]);
+    let pid = rounds.pid.to_string();
+    let mark = |text: &str| {
+        let mut command = heapatlas_in(&workshop);
+        answer(
+            command.args(["record", "--pid", &pid, "--mark", text]),
+            None,
+        )
+    };
+    rounds.order("a");
+    let marked = mark("half way");
+    assert_eq!((marked.code, marked.stderr.as_str()), (Some(0), ""));
+    rounds.order("k");
+    assert_eq!(mark(" ").code, Some(2));
+    let mut socket = rounds.socket(&workshop);
+    socket.ask_well("stop");
+    let refused = mark("too late");
+    assert_eq!(refused.code, Some(2));
+    assert!(
+        refused.stderr.contains("nothing is being recorded"),
+        "{}",
+        refused.stderr
+    );
+    rounds.end();
+    let profile = profile(&workshop.path("marked"));
+    assert_eq!(profile["marks"][0]["text"], "half way");
+    // What was allocated before the mark is not asked for.
+    let mut summary = heapatlas_in(&workshop);
+    summary.args(["summary", "marked", "--json", "--from", "mark:half way"]);
+    let later: Value = serde_json::from_str(&answer(&mut summary, None).stdout).expect("JSON");
+    assert_eq!(profile["totals"]["allocations"], 1100);
+    assert_eq!(later["totals"]["allocations"], 100);
+}
+
+#[test]
 fn what_is_in_the_socket_s_folder() {
     let Some((workshop, program)) = rounds() else {
         return;

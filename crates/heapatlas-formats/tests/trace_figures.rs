@@ -5,7 +5,8 @@ mod recording;
 use heapatlas_formats::trace::{ModuleInfo, ReadOptions, Warning, Writer, code_maps, read};
 use heapatlas_model::{AllocationProfile, Amount};
 use recording::{
-    Recording, amount, cut_off, figures, path, path_of, process, read_all, read_whole,
+    Recording, amount, cut_off, figures, figures_by_path, path, path_of, process, read_all,
+    read_whole,
 };
 
 #[test]
@@ -409,6 +410,23 @@ fn code_maps_come_in_pieces() {
         .map(|map| (map.path.as_str(), &map.contents[..]))
         .collect();
     assert!(found == [("/tmp/perf-1.map", &long[..]), ("/tmp/perf-2.map", b"")]);
+}
+
+/// Both chunks are gathered at time 10. What is after it waits for its time, but a thread's nodes are numbered in the order
+/// in which they came, whatever event they came with.
+#[test]
+fn nodes_keep_their_order_over_late_events() {
+    let (early, late, later) = (path(&[1]), path(&[2, 1]), path(&[3, 1]));
+    let mut recording = Recording::new(1);
+    recording.allocate(0, &early, 1, 0x1000, 5);
+    recording.allocate(0, &late, 10, 0x2000, 20);
+    recording.next_chunk(0);
+    recording.allocate(0, &later, 100, 0x3000, 30);
+    recording.gather(10);
+    let figures = figures_by_path(&read_whole(&recording.finish(40)));
+    for (path, bytes) in [(early, 1), (late, 10), (later, 100)] {
+        assert_eq!(figures[&path].total, amount(bytes, 1), "{path:?}");
+    }
 }
 
 #[test]

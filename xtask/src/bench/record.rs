@@ -24,6 +24,9 @@ pub struct Options {
     /// Some minutes: an eighth of the work, no valgrind, and docs/benchmarks.md stays as it is
     #[arg(long)]
     quick: bool,
+    /// Leave valgrind out, which takes more than half of the time
+    #[arg(long)]
+    no_valgrind: bool,
     /// How often each program runs under each recorder [default: 5; with --quick 2]
     #[arg(long)]
     rounds: Option<usize>,
@@ -64,6 +67,7 @@ pub fn bench_record(options: &Options) -> anyhow::Result<()> {
             is_quick: options.quick,
         },
         rounds: options.rounds(),
+        has_valgrind: !options.quick && !options.no_valgrind,
     };
     let sections = options
         .keys()
@@ -74,6 +78,7 @@ pub fn bench_record(options: &Options) -> anyhow::Result<()> {
         sections,
         rounds: options.rounds(),
         is_quick: options.quick,
+        has_valgrind: bench.has_valgrind,
     };
     publish(&results, options, &folder)
 }
@@ -112,6 +117,7 @@ pub struct Results {
     pub sections: Vec<Section>,
     pub rounds: usize,
     pub is_quick: bool,
+    pub has_valgrind: bool,
 }
 
 /// One program under all recorders.
@@ -136,6 +142,7 @@ struct Bench<'a> {
     recorders: Recorders<'a>,
     workshop: Workshop<'a>,
     rounds: usize,
+    has_valgrind: bool,
 }
 
 impl Bench<'_> {
@@ -152,7 +159,7 @@ impl Bench<'_> {
     fn rows(&self, program: &Program) -> Vec<Row> {
         let taking_part = Contender::ALL
             .into_iter()
-            .filter(|contender| contender.takes_part(program.key, self.workshop.is_quick));
+            .filter(|contender| contender.takes_part(program.key, self.has_valgrind));
         let mut rows: Vec<Row> = taking_part.map(Row::new).collect();
         for round in 1..=self.rounds {
             for row in &mut rows {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use heapatlas_capture::{How, Wanted};
 
-use crate::commands::record;
+use crate::commands::{profile_summary, record};
 use crate::console::Console;
 use crate::demo_program;
 use crate::exit::Outcome;
@@ -56,7 +56,7 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<Outcome> {
     };
     let recorded = recording.run(console)?;
     if let Some(trace) = recorded.traces.last() {
-        record::summarize(&trace.path, console)?;
+        profile_summary::of_trace(&trace.path, console)?;
     }
     Ok(Outcome::Fine)
 }

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::ops::Range;
+use std::path::Path;
 
 use clap::ValueEnum;
 use heapatlas_analysis::profile::{
@@ -14,7 +15,7 @@ use super::profile_thresholds::ProfileThreshold;
 use super::row_choice::{RowArgs, limit_or};
 use crate::console::Console;
 use crate::exit::Outcome;
-use crate::input::OpenedFile;
+use crate::input::{self, OpenedFile};
 use crate::options::given;
 use crate::profile_input::PartArgs;
 use crate::render::profile_json::{self, ProfileSummary};
@@ -79,6 +80,13 @@ impl ProfileArgs {
     fn metric_name(&self) -> MetricName {
         self.by.unwrap_or_default()
     }
+}
+
+/// Shows what a recording says that was made just now.
+pub fn of_trace(trace: &Path, console: &Console) -> anyhow::Result<()> {
+    let file = input::open_any(trace, console)?;
+    run(file, &ProfileArgs::default(), &RowArgs::default(), console)?;
+    Ok(())
 }
 
 /// Reads a profile and shows it.

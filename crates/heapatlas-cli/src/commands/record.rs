@@ -11,14 +11,12 @@ use heapatlas_capture::control::DEFAULT_INTERVAL_BYTES;
 use heapatlas_capture::{self as capture, How, LaunchError, Wanted};
 
 use crate::commands::process_table::ProcessTable;
-use crate::commands::profile_summary::{self, ProfileArgs};
+use crate::commands::profile_summary;
 use crate::commands::record_pid;
-use crate::commands::row_choice::RowArgs;
 use crate::commands::thresholds::parse_size;
 use crate::console::Console;
 use crate::duration::parse_duration;
 use crate::exit::{Hint, Outcome};
-use crate::input;
 use crate::paths;
 use crate::recording::FinishedTrace;
 use crate::recordings::Traces;
@@ -70,6 +68,9 @@ pub struct Args {
     /// End the recording when about so much was written: 100MB, 2GiB. The program goes on
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     max_size: Option<u64>,
+    /// Give this moment a name in the recording of the process that `--pid` tells: `summary --from mark:TEXT` begins there
+    #[arg(long, value_name = "TEXT", requires = "pid", conflicts_with_all = ["output", "mode", "sample", "overhead", "duration"])]
+    mark: Option<String>,
     /// Compare every N-th stack with a full walk, and say how many differed: a check of the recorder itself
     #[arg(long, value_name = "N", default_value_t = 0)]
     check_stacks: u32,
@@ -171,6 +172,9 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<Outcome> {
     let how = args.how()?;
     args.check(how)?;
     let duration = args.duration.map(Duration::from_nanos);
+    if let (Some(pid), Some(text)) = (args.pid, &args.mark) {
+        return record_pid::mark(pid, text);
+    }
     if let Some(pid) = args.pid {
         let asked = record_pid::Asked {
             pid,
@@ -206,14 +210,14 @@ pub fn run(args: Args, console: &Console) -> anyhow::Result<Outcome> {
 fn show(recorded: &Recorded, follows_forks: bool, console: &Console) -> anyhow::Result<()> {
     if !follows_forks || recorded.traces.len() < 2 {
         return match recorded.traces.last() {
-            Some(last) => summarize(&last.path, console),
+            Some(last) => profile_summary::of_trace(&last.path, console),
             None => Ok(()),
         };
     }
     let table = ProcessTable::read(&recorded.traces)?;
     table.print(console)?;
     match table.largest() {
-        Some(largest) => summarize(&largest.path, console),
+        Some(largest) => profile_summary::of_trace(&largest.path, console),
         None => Ok(()),
     }
 }
@@ -225,13 +229,6 @@ fn tell_files(traces: &[FinishedTrace], follows_forks: bool, console: &Console) 
         count @ 2.. if follows_forks => format!("wrote {count} traces, the last one {path}"),
         _ => format!("wrote {path}"),
     });
-}
-
-/// Shows what a trace says.
-pub fn summarize(trace: &Path, console: &Console) -> anyhow::Result<()> {
-    let file = input::open_any(trace, console)?;
-    profile_summary::run(file, &ProfileArgs::default(), &RowArgs::default(), console)?;
-    Ok(())
 }
 
 /// What to record, and where to.

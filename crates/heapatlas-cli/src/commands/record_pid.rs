@@ -1,4 +1,4 @@
-//! `record --pid`: a recording of a process that runs under heapatlas already.
+//! `record --pid`: a recording of a process that runs under heapatlas already, or a mark in the one that is on.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use heapatlas_capture::control::{Client, NoLauncher, catch_interrupts, start_req
 use heapatlas_capture::{Counts, How};
 use serde_json::Value;
 
-use crate::commands::record::summarize;
+use crate::commands::profile_summary;
 use crate::console::Console;
 use crate::exit::{Hint, Outcome};
 use crate::paths;
@@ -28,11 +28,21 @@ pub struct Asked {
 /// A launcher answers at once, but for a pause of the machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Gives this moment a name in the recording that is on.
+pub fn mark(pid: u32, text: &str) -> anyhow::Result<Outcome> {
+    if text.trim().is_empty() || text.contains(['\n', '\r']) {
+        return Err(anyhow!("a mark is a line of text").hint(["for example `--mark 'after load'`"]));
+    }
+    let mut launcher = Launcher::of(pid)?;
+    let marked = launcher.answer_to(&format!("mark {text}"));
+    marked.with_context(|| format!("process {pid} got no mark"))?;
+    Ok(Outcome::Fine)
+}
+
 impl Asked {
     /// Has the process recorded, and shows what came of it.
     pub fn run(self, console: &Console) -> anyhow::Result<Outcome> {
-        let client = Client::connect(self.pid).map_err(|why| no_launcher(self.pid, why))?;
-        let mut launcher = Launcher { client };
+        let mut launcher = Launcher::of(self.pid)?;
         let status = launcher.answer_to("status")?;
         let pid = number(&status, "pid") as u32;
         let output = match self.how {
@@ -88,7 +98,7 @@ impl Asked {
         }
         if let Some(path) = ended["path"].as_str().map(Path::new) {
             if self.has_summary {
-                summarize(path, console)?;
+                profile_summary::of_trace(path, console)?;
             }
             console.tell(&format!("wrote {}", paths::quoted(path)));
         }
@@ -111,6 +121,11 @@ struct Launcher {
 }
 
 impl Launcher {
+    fn of(pid: u32) -> anyhow::Result<Self> {
+        let client = Client::connect(pid).map_err(|why| no_launcher(pid, why))?;
+        Ok(Self { client })
+    }
+
     fn answer_to(&mut self, request: &str) -> anyhow::Result<Value> {
         let gone = "the launcher of the process does not answer";
         self.client.ask(request).context(gone)?;

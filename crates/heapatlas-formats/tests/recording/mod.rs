@@ -189,6 +189,11 @@ impl Recording {
         number
     }
 
+    /// Has a thread go on in another chunk.
+    pub fn next_chunk(&mut self, thread: usize) {
+        self.threads[thread].end_segment();
+    }
+
     /// Hands on what the threads wrote; nothing older than `time` follows.
     pub fn gather(&mut self, time: u64) {
         let mut gathered = Vec::new();

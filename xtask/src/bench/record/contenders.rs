@@ -112,9 +112,9 @@ impl Contender {
     }
 
     /// Whether it makes sense for this program, in such a run.
-    pub fn takes_part(self, key: Key, is_quick: bool) -> bool {
+    pub fn takes_part(self, key: Key, has_valgrind: bool) -> bool {
         match self {
-            Contender::ValgrindDhat => !is_quick,
+            Contender::ValgrindDhat => has_valgrind,
             Contender::DhatRs => matches!(key, Key::Rust1 | Key::Rust2),
             _ => true,
         }

@@ -22,10 +22,14 @@ pub fn markdown(results: &Results) -> String {
 
 fn write_introduction(out: &mut String, results: &Results) {
     let set = if results.is_quick { " --quick" } else { "" };
+    let left_out = match results.has_valgrind || results.is_quick {
+        true => "",
+        false => " --no-valgrind",
+    };
     push_line(
         out,
         format_args!(
-            "Written by `cargo xtask bench record{set}`, {}, on {}.\n\n\
+            "Written by `cargo xtask bench record{set}{left_out}`, {}, on {}.\n\n\
              Every program runs under every recorder in turn, {} times (valgrind and dhat-rs once), from start \
              to exit, trace files included. CPU is the user and system time of all threads and \
              processes: of the program, of heapatlas, which compresses and writes the trace beside \
