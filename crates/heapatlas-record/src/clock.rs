@@ -60,7 +60,9 @@ impl EventClock {
     #[inline(always)]
     fn tick_by(&mut self, address: u64, counter: impl FnOnce() -> u64) -> u64 {
         let place = place(address);
-        let is_ours = place.load(Relaxed) == self.owner || self.claim(place);
+        let owner = place.load(Relaxed);
+        // What several threads touch is not written to again: they would wait for each other's caches.
+        let is_ours = owner == self.owner || owner != SEVERAL && self.claim(place);
         if is_ours && self.left > 0 {
             self.left -= 1;
             return self.tick;
