@@ -1,5 +1,7 @@
 //! Mappings of the program's own, when they are asked for: apart from blocks, to the page.
 
+#![cfg(has_recorder)]
+
 mod harness;
 
 use std::path::Path;

@@ -1,6 +1,8 @@
 //! The operators of C++ come from the standard library, from an allocator, from a plugin, or from nowhere: they
 //! do what they do bare, and each block is recorded once.
 
+#![cfg(has_recorder)]
+
 mod harness;
 
 use std::ffi::OsStr;
@@ -24,6 +26,34 @@ fn sum(recorded: &Recorded, function: &str, field: &str, is_wanted: fn(&str) -> 
     wanted
         .map(|site| site[field].as_u64().expect("a figure"))
         .sum()
+}
+
+/// Counting counts what is recorded otherwise. (Asked for a block's size the first time, tcmalloc makes a block.)
+fn assert_counted(workshop: &Workshop, recorder: Command, recorded: &Recorded, library: &str) {
+    let mut counter = Command::new(recorder.get_program());
+    counter.current_dir(workshop.path("."));
+    for (name, value) in recorder.get_envs() {
+        counter.env(name, value.unwrap_or_default());
+    }
+    let words: Vec<_> = recorder.get_args().collect();
+    let program = words.last().expect("there is a program");
+    counter
+        .args(["record", "--mode", "counting", "--json", "--"])
+        .arg(program);
+    let counted = answer(&mut counter, None);
+    assert_eq!(counted.code, Some(3), "{library}: {}", counted.stderr);
+    let json = counted
+        .stderr
+        .find('{')
+        .map_or("", |start| &counted.stderr[start..]);
+    let mut objects = serde_json::Deserializer::from_str(json).into_iter::<Value>();
+    let object = objects.next().expect("an object").expect("JSON");
+    let [counted, exact] = [&object, &recorded.profile]
+        .map(|object| object["totals"]["allocations"].as_u64().expect("a number"));
+    assert!(
+        (exact..=exact + 2).contains(&counted),
+        "{library}: {counted}, not {exact}"
+    );
 }
 
 /// By construction of operators.cpp, whoever has the operators: the standard library of this system's programs,
@@ -58,6 +88,9 @@ fn every_form_by_every_allocator() {
         let recorded = workshop.record_with(recorder.env("LD_PRELOAD", preload));
         assert_eq!(recorded.answer.code, Some(3), "{library}");
         assert_eq!(recorded.answer.stdout, bare.stdout, "{library}");
+        let mut counter = workshop.recorder(&[program.as_ref()]);
+        counter.env("LD_PRELOAD", preload);
+        assert_counted(&workshop, counter, &recorded, library);
         recorded.assert_stacks();
         // Twelve forms of a hundred sizes, from 100 on.
         let of_forms = |field| sum(&recorded, "forms", field, |_| true);

@@ -9,7 +9,7 @@ use core::mem::transmute;
 use core::sync::atomic::AtomicPtr;
 use core::sync::atomic::Ordering::Relaxed;
 
-use heapatlas_record::counters::{count_allocation, count_free};
+use heapatlas_record::counters::{count_allocation, count_free, size_of_block};
 use heapatlas_record::recorder::SAMPLES;
 use heapatlas_record::sampler::{FILTER_BITS, FILTER_SHIFT};
 use heapatlas_record::thread::{Entry, enter};
@@ -218,7 +218,7 @@ pub fn usable_bytes(block: *mut c_void) -> usize {
         return 0;
     }
     // SAFETY: a live block of that allocator.
-    unsafe { next::malloc_usable_size::call(block) }
+    size_of_block(|| unsafe { next::malloc_usable_size::call(block) })
 }
 
 unsafe extern "C" fn record_malloc(size: usize, sp: *const u64, rbp: u64) -> *mut c_void {

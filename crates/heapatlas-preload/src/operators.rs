@@ -20,9 +20,8 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicPtr, AtomicU8};
 use core::{ptr, slice};
 
-use heapatlas_record::counters::count_free;
 use heapatlas_record::thread::{Entry, enter};
-use heapatlas_record::{os, unwind};
+use heapatlas_record::{counters, os, tls, unwind};
 
 use crate::interpose::{self, Request, counted, freeing_sample, is_due, sampled, usable_bytes};
 use crate::start::{RECORDER, State, state};
@@ -213,13 +212,24 @@ fn is_standard_library(object: unwind::Object) -> bool {
     name.starts_with(b"libstdc++.") || name.starts_with(b"libc++")
 }
 
-/// Where this thread's stream is, to see later whether something was recorded; 0 if nothing can be. (Samples and
-/// sums trust that an allocator's own operators do not go through `malloc`: no known one's do.)
+/// To see later whether `malloc` has recorded, drawn for or counted a block meanwhile: where this thread's stream is,
+/// how far its next sample, how many blocks it has counted.
 extern "C" fn before_new() -> u64 {
-    if state() != State::Record {
-        return 0;
+    match state() {
+        State::Record => enter(&RECORDER).map_or(0, |thread| thread.position()),
+        State::Sample(_) => countdown(),
+        State::Count => counted_so_far()[0],
+        State::Forward | State::Starting => 0,
     }
-    enter(&RECORDER).map_or(0, |thread| thread.position())
+}
+
+fn countdown() -> u64 {
+    // SAFETY: this thread's static block; nothing else refers to it now.
+    unsafe { (*tls::draw()).countdown() }
+}
+
+fn counted_so_far() -> [u64; 2] {
+    counters::counted(&RECORDER)
 }
 
 unsafe extern "C" fn after_new(
@@ -246,12 +256,16 @@ unsafe extern "C" fn after_new(
             }
         }
         State::Sample(mode) => {
-            if let Some(interval) = is_due(size, mode) {
+            if before == countdown()
+                && let Some(interval) = is_due(size, mode)
+            {
                 sampled(request, interval, block);
             }
         }
         State::Count => {
-            counted(size, block);
+            if before == counted_so_far()[0] {
+                counted(size, block);
+            }
         }
         State::Forward | State::Starting => {}
     }
@@ -278,8 +292,12 @@ unsafe extern "C" fn record_delete<const INDEX: usize>(
             return call_next();
         }
         State::Count => {
-            count_free(&RECORDER, usable_bytes(block));
-            return call_next();
+            let (bytes, before) = (usable_bytes(block), counted_so_far()[1]);
+            call_next();
+            if before == counted_so_far()[1] {
+                counters::count_free(&RECORDER, bytes);
+            }
+            return;
         }
         State::Forward | State::Starting => return call_next(),
     }

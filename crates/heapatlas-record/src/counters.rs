@@ -47,6 +47,35 @@ pub fn count_free(recorder: &'static Recorder, usable_bytes: usize) {
     place.add_live(recorder, live);
 }
 
+/// How many blocks this thread's place has counted as made and as given back, to see later whether one was
+/// counted meanwhile.
+pub fn counted(recorder: &'static Recorder) -> [u64; 2] {
+    place(recorder).map_or([0; 2], |place| {
+        let counters = place.counters();
+        [
+            counters.allocations.load(Relaxed),
+            counters.frees.load(Relaxed),
+        ]
+    })
+}
+
+/// What `ask` says of a block's size; 0 for a block that the allocator makes while it is asked about another one, as
+/// tcmalloc does the first time: to ask about that would not end.
+#[inline(always)]
+pub fn size_of_block(ask: impl FnOnce() -> usize) -> usize {
+    let draw = tls::draw();
+    // SAFETY: this thread's static block; no reference to it is held while `ask` runs, which may come back here.
+    unsafe {
+        if (*draw).asks_size {
+            return 0;
+        }
+        (*draw).asks_size = true;
+        let bytes = ask();
+        (*draw).asks_size = false;
+        bytes
+    }
+}
+
 #[inline(always)]
 fn place(recorder: &'static Recorder) -> Option<CounterPlace> {
     // SAFETY: this thread's static block; nothing else refers to it now.

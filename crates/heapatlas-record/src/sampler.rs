@@ -28,11 +28,18 @@ pub struct ThreadDraw {
     interval: u64,
     /// Where this thread counts, see [`crate::counters`].
     pub(crate) counters: Option<CounterPlace>,
+    /// The allocator is being asked for a block's size, see [`crate::counters::size_of_block`].
+    pub(crate) asks_size: bool,
 }
 
 const _: () = assert!(size_of::<ThreadDraw>() <= 64);
 
 impl ThreadDraw {
+    /// Bytes until the next sample: another number later says that an allocation was drawn for meanwhile.
+    pub fn countdown(&self) -> u64 {
+        self.countdown
+    }
+
     /// Whether a block of so many bytes is sampled, and with which mean distance that was decided. `mode` is the
     /// mode byte now, and `interval` gives the mean distance that belongs to it.
     #[inline(always)]
@@ -328,6 +335,7 @@ mod tests {
             random: seed,
             interval: 0,
             counters: None,
+            asks_size: false,
         }
     }
 
