@@ -7,7 +7,9 @@ use heapatlas_model::AllocationProfile;
 use heapatlas_trace::crc32;
 use heapatlas_trace::file::{BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Codec, HEADER_BYTES};
 use proptest::prelude::*;
-use recording::{Recording, amount, cut_off, path, process, read_all, read_whole};
+use recording::{
+    Recording, amount, blocks, cut_off, path, process, read_all, read_whole, repair_checksums,
+};
 
 /// Four gatherings of two threads, each of which allocates 100 bytes and frees nothing.
 fn sample() -> Vec<u8> {
@@ -27,19 +29,6 @@ fn sample() -> Vec<u8> {
     }
     recording.writer.map(b"map", b"text").unwrap();
     recording.finish(1000)
-}
-
-/// Where each block begins, and what it is.
-fn blocks(file: &[u8]) -> Vec<(usize, BlockHeader)> {
-    let mut blocks = Vec::new();
-    let mut offset = HEADER_BYTES;
-    while let Some(rest) = file.get(offset..)
-        && let Some(header) = rest.first_chunk().and_then(BlockHeader::from_bytes)
-    {
-        blocks.push((offset, header));
-        offset += BLOCK_HEADER_BYTES + header.stored_bytes as usize;
-    }
-    blocks
 }
 
 /// The offset of the n-th block of a kind.
@@ -520,21 +509,6 @@ fn a_clock_that_does_not_tick() {
             .ends_with("ticks are taken as nanoseconds"),
         "{warnings:?}"
     );
-}
-
-/// Puts the right checksums into all blocks, so that changes reach what is behind them.
-fn repair_checksums(file: &mut [u8]) {
-    for (offset, header) in blocks(file) {
-        let payload = offset + BLOCK_HEADER_BYTES;
-        let Some(stored) = file.get(payload..payload + header.stored_bytes as usize) else {
-            return;
-        };
-        let header = BlockHeader {
-            crc32: crc32(stored),
-            ..header
-        };
-        file[offset..payload].copy_from_slice(&header.to_bytes());
-    }
 }
 
 proptest! {

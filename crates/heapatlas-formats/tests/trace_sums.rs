@@ -4,11 +4,11 @@ mod recording;
 
 use heapatlas_formats::trace::{Aggregator, End, ModuleInfo, ReadOptions, read};
 use heapatlas_model::{Amount, Mark};
-use heapatlas_trace::crc32;
 use heapatlas_trace::file::{BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Codec, HEADER_BYTES};
 use proptest::prelude::*;
 use recording::{
-    Path, Recording, amount, assert_same, cut_off, figures, path, process, read_all, read_whole,
+    Path, Recording, amount, assert_same, blocks, cut_off, figures, path, process, read_all,
+    read_whole, repair_checksums,
 };
 
 /// Two threads, modules that come and go, marks, temporary blocks, a peak, a cut stack, odd frees.
@@ -244,19 +244,6 @@ fn what_a_jit_compiler_told_is_kept() {
     assert_eq!(maps[0].contents, b"1000 10 f\n");
 }
 
-/// Where each block begins, and what it is.
-fn blocks(file: &[u8]) -> Vec<(usize, BlockHeader)> {
-    let mut blocks = Vec::new();
-    let mut offset = HEADER_BYTES;
-    while let Some(rest) = file.get(offset..)
-        && let Some(header) = rest.first_chunk().and_then(BlockHeader::from_bytes)
-    {
-        blocks.push((offset, header));
-        offset += BLOCK_HEADER_BYTES + header.stored_bytes as usize;
-    }
-    blocks
-}
-
 #[test]
 fn cut_at_every_byte() {
     let (_, sums) = eventful().finish_both(100);
@@ -342,21 +329,6 @@ fn parts_of_later_versions_are_skipped() {
     let file = file_with(&[&[200, 1, 2, 3], &[7, 5, 1, b'a']]);
     let (profile, _) = read_all(&file).unwrap();
     assert_eq!(profile.marks[0].text, "a");
-}
-
-/// Puts the right checksums into all blocks, so that changes reach what is behind them.
-fn repair_checksums(file: &mut [u8]) {
-    for (offset, header) in blocks(file) {
-        let payload = offset + BLOCK_HEADER_BYTES;
-        let Some(stored) = file.get(payload..payload + header.stored_bytes as usize) else {
-            return;
-        };
-        let header = BlockHeader {
-            crc32: crc32(stored),
-            ..header
-        };
-        file[offset..payload].copy_from_slice(&header.to_bytes());
-    }
 }
 
 proptest! {

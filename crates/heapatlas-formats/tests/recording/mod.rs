@@ -9,7 +9,8 @@ use heapatlas_formats::trace::{
     Writer, read,
 };
 use heapatlas_model::{AllocationProfile, Amount, CodeLocation, StackFigures, StackId, StackTable};
-use heapatlas_trace::{Encoder, MAX_EVENT_BYTES};
+use heapatlas_trace::file::{BLOCK_HEADER_BYTES, BlockHeader, HEADER_BYTES};
+use heapatlas_trace::{Encoder, MAX_EVENT_BYTES, crc32};
 
 /// Ticks are nanoseconds, and begin here.
 pub const START_TICK: u64 = 1000;
@@ -318,4 +319,32 @@ fn without_order(profile: &AllocationProfile) -> AllocationProfile {
     rest.threads
         .sort_by(|a, b| (a.os_thread_id, &a.name).cmp(&(b.os_thread_id, &b.name)));
     rest
+}
+
+/// Where each block begins, and what it is.
+pub fn blocks(file: &[u8]) -> Vec<(usize, BlockHeader)> {
+    let mut blocks = Vec::new();
+    let mut offset = HEADER_BYTES;
+    while let Some(rest) = file.get(offset..)
+        && let Some(header) = rest.first_chunk().and_then(BlockHeader::from_bytes)
+    {
+        blocks.push((offset, header));
+        offset += BLOCK_HEADER_BYTES + header.stored_bytes as usize;
+    }
+    blocks
+}
+
+/// Puts the right checksums into all blocks, so that changes reach what is behind them.
+pub fn repair_checksums(file: &mut [u8]) {
+    for (offset, header) in blocks(file) {
+        let payload = offset + BLOCK_HEADER_BYTES;
+        let Some(stored) = file.get(payload..payload + header.stored_bytes as usize) else {
+            return;
+        };
+        let header = BlockHeader {
+            crc32: crc32(stored),
+            ..header
+        };
+        file[offset..payload].copy_from_slice(&header.to_bytes());
+    }
 }
