@@ -10,6 +10,7 @@
 mod alloc;
 mod fork;
 mod guard;
+mod json;
 mod os;
 mod stack;
 
