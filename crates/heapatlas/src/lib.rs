@@ -12,9 +12,15 @@ mod fork;
 mod guard;
 mod json;
 mod os;
+mod profiler;
 mod stack;
 
 pub use alloc::{
     Alloc, Mode, NotInstalled, ProcessTotals, ThreadTotals, is_counting, is_installed,
     process_totals, set_mode, thread_totals,
+};
+#[doc(hidden)]
+pub use profiler::assertions::has_failed as profiler_has_failed;
+pub use profiler::{
+    AdHocStats, HeapStats, Profiler, ProfilerBuilder, ProfilerError, ad_hoc_event, take_profile,
 };

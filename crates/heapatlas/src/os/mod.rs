@@ -2,6 +2,7 @@
 
 mod errno;
 mod thread_end;
+pub(crate) mod wake;
 
 pub(crate) use errno::KeepErrno;
 pub(crate) use thread_end::ThreadEnd;
