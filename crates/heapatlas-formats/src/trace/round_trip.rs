@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use heapatlas_trace::payload::{ModuleInfo, ProcessInfo, Segment};
 use heapatlas_trace::{Encoder, Event, MAX_EVENT_BYTES};
 use proptest::prelude::*;
+use proptest::test_runner::TestCaseResult;
 
 use super::Writer;
 use super::blocks::{Unpackers, walk};
@@ -29,6 +30,14 @@ struct Planned {
 }
 
 impl Planned {
+    fn page(&self) -> u64 {
+        self.address / PAGE_BYTES
+    }
+
+    fn is_on_page(&self) -> bool {
+        self.event().address().is_some()
+    }
+
     fn event(&self) -> Event<'static> {
         let Self {
             tick,
@@ -151,7 +160,9 @@ fn write(gatherings: &[Gathering<'_>], modules_at: &[usize], is_exact: bool) -> 
     if is_exact {
         writer = writer.with_exact_times();
     }
+    let mut owners = Owners::default();
     for (index, gathering) in gatherings.iter().enumerate() {
+        let sharing = owners.sharing_threads(gathering.events);
         if modules_at.contains(&index) {
             let tick = gathering.events.first().map_or(0, |event| event.tick);
             writer.modules(tick, &[ModuleInfo::default()]).unwrap();
@@ -163,11 +174,31 @@ fn write(gatherings: &[Gathering<'_>], modules_at: &[usize], is_exact: bool) -> 
             thread: thread as u64,
             base_tick: Some(0),
             bytes: stream,
+            is_exclusive: !sharing.contains(&thread),
         });
         let segments = segments.filter(|segment| !segment.bytes.is_empty());
         writer.events(gathering.tick, 0, 0, segments).unwrap();
     }
     writer.end(&Default::default()).unwrap()
+}
+
+/// Who has touched which page so far, as recorders know it.
+#[derive(Default)]
+struct Owners(BTreeMap<u64, BTreeSet<usize>>);
+
+impl Owners {
+    /// The threads of events about memory that other threads had touched.
+    fn sharing_threads(&mut self, events: &[Planned]) -> BTreeSet<usize> {
+        let mut sharing = BTreeSet::new();
+        for event in events.iter().filter(|event| event.is_on_page()) {
+            let owners = self.0.entry(event.page()).or_default();
+            owners.insert(event.thread);
+            if owners.len() > 1 {
+                sharing.insert(event.thread);
+            }
+        }
+        sharing
+    }
 }
 
 fn stream(events: &[Planned], thread: usize) -> Vec<u8> {
@@ -226,34 +257,29 @@ fn owned(event: Event<'_>) -> Event<'static> {
     }
 }
 
-/// The events on whose ticks order between threads hangs.
-fn exact_ticks(gatherings: &[Gathering<'_>]) -> BTreeSet<usize> {
-    let mut exact = BTreeSet::new();
-    let mut late: Vec<Planned> = Vec::new();
+/// Whether events that the program ordered are told in that order: `ticks` are as they were read. What was gathered by an
+/// earlier tick is before the rest anyway.
+fn check_order(gatherings: &[Gathering<'_>], ticks: &BTreeMap<usize, u64>) -> TestCaseResult {
+    let mut pages: BTreeMap<u64, Vec<(&Planned, bool)>> = BTreeMap::new();
     for gathering in gatherings {
-        let mut owners: BTreeMap<u64, BTreeSet<usize>> = BTreeMap::new();
-        let on_pages = |event: &&Planned| event.event().address().is_some();
-        for event in gathering.events.iter().chain(&late).filter(on_pages) {
-            let page = event.address / PAGE_BYTES;
-            owners.entry(page).or_default().insert(event.thread);
+        for page in pages.values_mut() {
+            page.iter_mut().for_each(|(_, is_told)| *is_told = true);
         }
-        let is_shared = |event: &&Planned| {
-            owners
-                .get(&(event.address / PAGE_BYTES))
-                .is_some_and(|owners| owners.len() > 1)
-        };
-        let timed = || gathering.events.iter().filter(|event| event.kind < 7);
-        exact.extend(
-            timed()
-                .filter(on_pages)
-                .filter(is_shared)
-                .map(|event| event.number),
-        );
-        let is_late = |event: &&Planned| event.tick > gathering.tick;
-        exact.extend(timed().filter(is_late).map(|event| event.number));
-        late = timed().filter(is_late).copied().collect();
+        for event in gathering.events.iter().filter(|event| event.is_on_page()) {
+            let page = pages.entry(event.page()).or_default();
+            for &(before, is_told) in &*page {
+                let (first, then) = (ticks[&before.number], ticks[&event.number]);
+                let may_be_equal = before.tick == event.tick || is_told;
+                let is_after = first < then || first == then && may_be_equal;
+                prop_assert!(
+                    before.thread == event.thread || is_after,
+                    "{before:?} is told as {first}, {event:?} as {then}"
+                );
+            }
+            page.push((event, false));
+        }
     }
-    exact
+    Ok(())
 }
 
 proptest! {
@@ -269,7 +295,7 @@ proptest! {
         let gatherings = gatherings(&plan, &steps);
         let file = write(&gatherings, &modules_at, is_exact);
         let threads = read(&file);
-        let exact = exact_ticks(&gatherings);
+        let mut ticks = BTreeMap::new();
         for thread in 0..THREADS {
             let expected: Vec<_> = plan.iter().filter(|event| event.thread == thread).collect();
             let found = threads.get(&thread).map_or(&[][..], Vec::as_slice);
@@ -280,14 +306,16 @@ proptest! {
                 prop_assert_eq!(Planned { tick, ..*planned }.event(), *found);
                 prop_assert!(tick <= planned.tick, "{} is told as {tick}", planned.tick);
                 prop_assert!(planned.tick - tick <= TOLERANCE, "{} is told as {tick}", planned.tick);
-                if is_exact || exact.contains(&planned.number) {
+                if is_exact {
                     prop_assert_eq!(tick, planned.tick);
                 }
+                ticks.insert(planned.number, tick);
                 if found.tick().is_some() {
                     prop_assert!(tick >= last, "{tick} after {last}");
                     last = tick;
                 }
             }
         }
+        check_order(&gatherings, &ticks)?;
     }
 }

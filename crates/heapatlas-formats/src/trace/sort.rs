@@ -107,6 +107,7 @@ impl Columns {
             thread: segment.thread,
             base_tick: Some(thread.tick),
             bytes,
+            is_exclusive: false,
         })
     }
 
