@@ -97,14 +97,17 @@ impl Planned {
 /// Steady work, bursts and pauses; now and then at an address that is no multiple of eight.
 fn plan() -> impl Strategy<Value = Vec<Planned>> {
     let gap = prop_oneof![5 => 0_u64..300, 1 => 0_u64..100_000, 1 => 0_u64..100_000_000];
-    let step = (0..THREADS, 0..8_u8, gap, 0..40_u64, any::<u64>(), 0..70_u32);
+    // Threads work in bursts.
+    let thread = prop_oneof![4 => Just(None), 1 => (0..THREADS).prop_map(Some)];
+    let step = (thread, 0..8_u8, gap, 0..40_u64, any::<u64>(), 0..70_u32);
     prop::collection::vec(step, 1..300).prop_map(|steps| {
-        let mut tick = 5_000_000;
-        let planned = |(number, (thread, kind, gap, page, random, zeros)): (
+        let (mut tick, mut thread) = (5_000_000, 0);
+        let planned = |(number, (other, kind, gap, page, random, zeros)): (
             usize,
-            (_, _, _, u64, u64, u32),
+            (Option<usize>, _, _, u64, u64, u32),
         )| {
             tick += gap;
+            thread = other.unwrap_or(thread);
             // Half of the pages are of one thread each.
             let is_own = page % 2 == 0;
             let page = page
@@ -257,13 +260,32 @@ fn owned(event: Event<'_>) -> Event<'static> {
     }
 }
 
-/// Whether events that the program ordered are told in that order: `ticks` are as they were read. What was gathered by an
-/// earlier tick is before the rest anyway.
+/// Whether one thread did all of its events before another one did any; `late` are threads of which some are told in
+/// the order of this gathering.
+fn is_in_turn(events: &[Planned], late: &BTreeSet<usize>) -> bool {
+    let timed: Vec<_> = events.iter().filter(|event| event.kind < 7).collect();
+    let first = timed.first().map(|event| event.thread);
+    let turns: Vec<_> = timed.chunk_by(|a, b| a.thread == b.thread).collect();
+    let threads: BTreeSet<_> = turns.iter().map(|turn| turn[0].thread).collect();
+    let mut pairs = turns.windows(2);
+    late.iter().all(|&thread| Some(thread) == first)
+        && threads.len() == turns.len()
+        && pairs.all(|pair| pair[0].last().map(|last| last.tick) < Some(pair[1][0].tick))
+}
+
+/// Whether events that the program ordered are told in that order, and all of a gathering in which threads worked in turn:
+/// `ticks` are as they were read. What was gathered by an earlier tick is before the rest anyway.
 fn check_order(gatherings: &[Gathering<'_>], ticks: &BTreeMap<usize, u64>) -> TestCaseResult {
     let mut pages: BTreeMap<u64, Vec<(&Planned, bool)>> = BTreeMap::new();
+    let mut late = BTreeSet::new();
     for gathering in gatherings {
         for page in pages.values_mut() {
             page.iter_mut().for_each(|(_, is_told)| *is_told = true);
+        }
+        if is_in_turn(gathering.events, &late) {
+            let timed = gathering.events.iter().filter(|event| event.kind < 7);
+            let told: Vec<_> = timed.map(|event| ticks[&event.number]).collect();
+            prop_assert!(told.is_sorted(), "{told:?}");
         }
         for event in gathering.events.iter().filter(|event| event.is_on_page()) {
             let page = pages.entry(event.page()).or_default();
@@ -278,6 +300,9 @@ fn check_order(gatherings: &[Gathering<'_>], ticks: &BTreeMap<usize, u64>) -> Te
             }
             page.push((event, false));
         }
+        let is_late = |event: &&Planned| event.tick > gathering.tick;
+        let after = gathering.events.iter().filter(is_late);
+        late = after.map(|event| event.thread).collect();
     }
     Ok(())
 }

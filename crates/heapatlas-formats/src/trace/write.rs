@@ -16,6 +16,7 @@ use zstd::bulk::Compressor;
 use super::pages::{Pages, page_of};
 use super::sort::{Columns, Order, Thread};
 use super::streams::{PARTS, Packer};
+use super::turns::turns;
 
 /// Payloads end with the first segment that makes them this long: readers unpack blocks in parallel.
 const PAYLOAD_BYTES: usize = 4 << 20;
@@ -170,7 +171,8 @@ impl<W: io::Write> Writer<W> {
         damaged: &mut Payload,
     ) -> io::Result<()> {
         let late = std::mem::take(&mut self.late);
-        let is_alone = is_alone(segments, &late);
+        let turns = turns(segments, &self.threads, &late);
+        let is_alone = turns.is_some();
         let needs_pages = !is_alone && !self.has_exact_times && !are_exclusive(segments);
         let pages = needs_pages.then(|| self.shared_pages(segments, late));
         self.columns.begin(self.tolerance(is_alone));
@@ -183,15 +185,18 @@ impl<W: io::Write> Writer<W> {
             is_always_exact: self.has_exact_times,
         };
         let mut late = Pages::default();
-        for segment in segments {
-            if self.columns.bytes() >= PAYLOAD_BYTES {
-                self.finish_columns(not_last)?;
+        for turn in turns.unwrap_or_else(|| vec![segments]) {
+            for segment in turn {
+                if self.columns.bytes() >= PAYLOAD_BYTES {
+                    self.finish_columns(not_last)?;
+                }
+                let thread = self.threads.entry(segment.thread).or_default();
+                let rest = self.columns.add(segment, thread, &order, &mut late);
+                if let Some(rest) = rest {
+                    self.put_damaged(damaged, &rest, not_last)?;
+                }
             }
-            let thread = self.threads.entry(segment.thread).or_default();
-            let rest = self.columns.add(segment, thread, &order, &mut late);
-            if let Some(rest) = rest {
-                self.put_damaged(damaged, &rest, not_last)?;
-            }
+            self.columns.end_turn();
         }
         self.late = late;
         Ok(())
@@ -354,14 +359,6 @@ impl<W: io::Write> Writer<W> {
         self.bytes_written += bytes.len() as u64;
         Ok(())
     }
-}
-
-/// Whether one thread alone has done all this, and what of the time before is told with it.
-fn is_alone(segments: &[Segment<'_>], late: &Pages) -> bool {
-    segments.first().is_none_or(|first| {
-        let mut threads = segments.iter().map(|segment| segment.thread);
-        threads.all(|thread| thread == first.thread) && late.are_only_of(first.thread)
-    })
 }
 
 /// Whether nothing here comes after another thread's doing. An event does if another thread has touched its memory
