@@ -51,14 +51,19 @@ impl EventClock {
         }
     }
 
-    /// The tick of an event about an address.
+    /// The tick of an event about an address. `pauses` is told the time when events are slow.
     #[inline(always)]
-    pub fn tick(&mut self, address: u64) -> u64 {
-        self.tick_by(address, ticks)
+    pub fn tick(&mut self, address: u64, pauses: impl FnOnce(u64)) -> u64 {
+        self.tick_by(address, ticks, pauses)
     }
 
     #[inline(always)]
-    fn tick_by(&mut self, address: u64, counter: impl FnOnce() -> u64) -> u64 {
+    fn tick_by(
+        &mut self,
+        address: u64,
+        counter: impl FnOnce() -> u64,
+        pauses: impl FnOnce(u64),
+    ) -> u64 {
         let place = place(address);
         let owner = place.load(Relaxed);
         // What several threads touch is not written to again: they would wait for each other's caches.
@@ -67,12 +72,12 @@ impl EventClock {
             self.left -= 1;
             return self.tick;
         }
-        self.read(counter())
+        self.read(counter(), pauses)
     }
 
     /// The tick of an event that is about no address.
     pub fn exact_tick(&mut self) -> u64 {
-        self.read(ticks())
+        self.read(ticks(), |_| {})
     }
 
     /// Has the next event read the counter.
@@ -82,7 +87,7 @@ impl EventClock {
     }
 
     #[inline(always)]
-    fn read(&mut self, now: u64) -> u64 {
+    fn read(&mut self, now: u64, pauses: impl FnOnce(u64)) -> u64 {
         let events = core::mem::replace(&mut self.events, EVENTS_PER_READING);
         let is_fast = now.wrapping_sub(self.tick) < FAST_TICKS * events;
         self.tick = now;
@@ -91,6 +96,7 @@ impl EventClock {
         } else {
             // The next reading tells whether this was a pause between fast events.
             (self.left, self.events) = (0, 1);
+            pauses(now);
         }
         now
     }
@@ -141,7 +147,7 @@ mod tests {
         let mut now = 5_000_000;
         let mut tick = || {
             now += apart;
-            clock.tick_by(address, || now)
+            clock.tick_by(address, || now, |_| {})
         };
         (0..events).map(|_| tick()).collect()
     }
@@ -165,11 +171,11 @@ mod tests {
         const ADDRESS: u64 = 0x3000_0000;
         let (mut one, mut other) = (EventClock::new(3), EventClock::new(4));
         for now in 1..100 {
-            one.tick_by(ADDRESS, || now);
+            one.tick_by(ADDRESS, || now, |_| {});
         }
         for now in 100..200 {
             let clock = if now % 2 == 0 { &mut other } else { &mut one };
-            assert_eq!(clock.tick_by(ADDRESS + 4096, || now), now);
+            assert_eq!(clock.tick_by(ADDRESS + 4096, || now, |_| {}), now);
         }
     }
 
@@ -177,9 +183,9 @@ mod tests {
     fn what_was_expired_is_read_anew() {
         let mut clock = EventClock::new(5);
         for now in 1..100 {
-            clock.tick_by(0x4000_0000, || now);
+            clock.tick_by(0x4000_0000, || now, |_| {});
         }
         clock.expire();
-        assert_eq!(clock.tick_by(0x4000_0000, || 101), 101);
+        assert_eq!(clock.tick_by(0x4000_0000, || 101, |_| {}), 101);
     }
 }

@@ -19,7 +19,9 @@ impl Crc32 {
     #[must_use]
     pub fn with(self, bytes: &[u8]) -> Self {
         let (words, tail) = bytes.as_chunks::<8>();
-        let crc = words.iter().fold(self.0, |crc, word| after_word(crc, *word));
+        let crc = words
+            .iter()
+            .fold(self.0, |crc, word| after_word(crc, *word));
         Self(tail.iter().fold(crc, |crc, &byte| after_byte(crc, byte)))
     }
 

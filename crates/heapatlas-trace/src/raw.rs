@@ -140,7 +140,10 @@ mod tests {
             bytes: b"xyz",
         };
         let payload = payload_of(&chunk);
-        assert_eq!(payload, b"\x02\x01\x03\xC8\x01\x04\x05\x06\x07\x08\x09\x02abxyz");
+        assert_eq!(
+            payload,
+            b"\x02\x01\x03\xC8\x01\x04\x05\x06\x07\x08\x09\x02abxyz"
+        );
         assert_eq!(Chunk::read(&payload), Ok(chunk));
         for length in 0..payload.len() - 3 {
             assert_eq!(Chunk::read(&payload[..length]), Err(Malformed::Cut));
