@@ -8,7 +8,7 @@ use heapatlas_trace::payload::{ImageInfo, Put};
 use heapatlas_trace::shared::{CHUNK_ROOM, KIND_IMAGE};
 
 use crate::clock::ticks;
-use crate::os::{self, Pages};
+use crate::os::{self, RoomOfPages};
 use crate::region::{Chunk, Region};
 
 /// The room for the program's path.
@@ -27,7 +27,7 @@ pub fn announce(region: &Region, process: u32, recording: u32) -> bool {
 /// Hands on the program's path and its arguments, each ended by a zero. `None` when there is no memory for them.
 pub fn describe<R>(take: impl FnOnce(&[u8], &[u8]) -> R) -> Option<R> {
     // Not on the stack: nobody knows how much of it is left.
-    let mut room = Pages::map(PATH_BYTES + ARGUMENT_BYTES)?;
+    let mut room = RoomOfPages::map(PATH_BYTES + ARGUMENT_BYTES)?;
     let (path, arguments) = room.bytes().split_at_mut(PATH_BYTES);
     let executable = link(c"/proc/self/exe", path);
     let length = os::read_file(c"/proc/self/cmdline", arguments).unwrap_or(0);

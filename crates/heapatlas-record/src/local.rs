@@ -33,7 +33,7 @@ use heapatlas_trace::{Crc32, Decoder, Event};
 
 use crate::clock::ticks;
 use crate::fork::{BEGINS, FORKED, GOES_ON};
-use crate::os::{self, Pages};
+use crate::os::{self, RoomOfPages};
 use crate::recorder::{Recorder, SAMPLES};
 use crate::region::{Chunk, Errno, Region};
 use crate::{image, module_list, unwind};
@@ -525,7 +525,7 @@ impl Local {
 
     /// The file's header and the first block.
     fn begin_file(&self, mode: LocalMode) -> Result<(), StartError> {
-        let room = Pages::map(PROCESS_BYTES).ok_or(StartError::NoMemory)?;
+        let room = RoomOfPages::map(PROCESS_BYTES).ok_or(StartError::NoMemory)?;
         let mut payload = Payload { room, length: 0 };
         image::describe(|executable, arguments| {
             let arguments = arguments.strip_suffix(b"\0").unwrap_or(arguments);
@@ -728,7 +728,7 @@ impl Put for Head {
 
 /// The payload of the process block.
 struct Payload {
-    room: Pages,
+    room: RoomOfPages,
     length: usize,
 }
 

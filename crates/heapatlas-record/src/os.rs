@@ -35,10 +35,10 @@ pub unsafe fn unmap_pages(start: NonNull<u8>, bytes: usize) {
     unsafe { system_call(libc::SYS_munmap, arguments) };
 }
 
-/// Pages of memory for as long as this is there.
-pub struct Pages(NonNull<[u8]>);
+/// RoomOfPages of memory for as long as this is there.
+pub struct RoomOfPages(NonNull<[u8]>);
 
-impl Pages {
+impl RoomOfPages {
     /// So many bytes, zeroed. None when there is no memory.
     #[must_use]
     pub fn map(bytes: usize) -> Option<Self> {
@@ -53,7 +53,7 @@ impl Pages {
     }
 }
 
-impl Drop for Pages {
+impl Drop for RoomOfPages {
     fn drop(&mut self) {
         // SAFETY: mapped in `map`, and nobody has a reference any more.
         unsafe { unmap_pages(self.0.cast(), self.0.len()) };
