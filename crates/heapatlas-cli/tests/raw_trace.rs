@@ -94,7 +94,9 @@ mod programs {
     /// Begins a recording to a new file of this name.
     fn start(name: &str, mode: LocalMode) -> File {
         let file = File::create_new(folder().join(name)).expect("a new file");
-        RECORDER.start_local(file.as_raw_fd(), mode).expect("a start");
+        RECORDER
+            .start_local(file.as_raw_fd(), mode)
+            .expect("a start");
         file
     }
 
@@ -132,7 +134,8 @@ mod programs {
     }
 
     const BLOCKS: usize = 10_000;
-    static HANDED_OVER: [AtomicPtr<u8>; BLOCKS] = [const { AtomicPtr::new(std::ptr::null_mut()) }; BLOCKS];
+    static HANDED_OVER: [AtomicPtr<u8>; BLOCKS] =
+        [const { AtomicPtr::new(std::ptr::null_mut()) }; BLOCKS];
 
     /// 10,000 blocks of 24 bytes that the other thread frees, and 100 of 1000 bytes that stay.
     fn first_thread(begin: &Barrier, end: &Barrier) {
@@ -166,7 +169,9 @@ mod programs {
             let spawn = |name: &str, work: fn(&Barrier, &Barrier)| {
                 let builder = thread::Builder::new().name(name.to_owned());
                 let (begin, end) = (&begin, &end);
-                builder.spawn_scoped(scope, move || work(begin, end)).expect("a thread");
+                builder
+                    .spawn_scoped(scope, move || work(begin, end))
+                    .expect("a thread");
             };
             spawn("first", first_thread);
             spawn("second", second_thread);
@@ -180,7 +185,12 @@ mod programs {
     }
 
     pub fn sampled() {
-        let _file = start("trace", LocalMode::Sampled { interval_bytes: 4096 });
+        let _file = start(
+            "trace",
+            LocalMode::Sampled {
+                interval_bytes: 4096,
+            },
+        );
         keep_blocks(100_000, 64);
         for _ in 0..100_000 {
             let block = grow_block(make_block(64), 64, 128);
@@ -234,7 +244,10 @@ mod programs {
         keep_blocks(10, 48);
         thread::sleep(Duration::from_secs(1));
         keep_blocks(1, 48);
-        RECORDER.switch().mode.store(0, std::sync::atomic::Ordering::Release);
+        RECORDER
+            .switch()
+            .mode
+            .store(0, std::sync::atomic::Ordering::Release);
         be_killed();
     }
 
@@ -354,7 +367,10 @@ mod programs {
     pub fn refused() {
         let exact = LocalMode::Exact;
         let start = |file: &File| RECORDER.start_local(file.as_raw_fd(), exact);
-        let full = File::options().write(true).open("/dev/full").expect("the device");
+        let full = File::options()
+            .write(true)
+            .open("/dev/full")
+            .expect("the device");
         assert_eq!(start(&full), Err(StartError::System(libc::ENOSPC)));
         let (_reader, writer) = std::io::pipe().expect("a pipe");
         let refused = RECORDER.start_local(writer.as_raw_fd(), exact);
@@ -365,7 +381,10 @@ mod programs {
         assert_eq!(start(&appends), Err(StartError::NoPlaces));
         let reads = File::open(&path).expect("a file");
         assert_eq!(start(&reads), Err(StartError::System(libc::EBADF)));
-        assert_eq!(RECORDER.start_local(-1, exact), Err(StartError::System(libc::EBADF)));
+        assert_eq!(
+            RECORDER.start_local(-1, exact),
+            Err(StartError::System(libc::EBADF))
+        );
         assert_eq!(RECORDER.stop_local(), None);
         let writes = File::create(&path).expect("a file");
         assert_eq!(start(&writes), Ok(()));
@@ -392,9 +411,15 @@ mod programs {
             end.wait();
             let stats = RECORDER.flush_local().expect("a recording");
             assert_eq!(stats.error, None);
-            RECORDER.switch().mode.store(0, std::sync::atomic::Ordering::Release);
+            RECORDER
+                .switch()
+                .mode
+                .store(0, std::sync::atomic::Ordering::Release);
             fs::copy(&paths[0], &paths[1]).expect("a copy");
-            RECORDER.switch().mode.store(1, std::sync::atomic::Ordering::Release);
+            RECORDER
+                .switch()
+                .mode
+                .store(1, std::sync::atomic::Ordering::Release);
             begin.wait();
             for _ in 0..100 {
                 RECORDER.flush_local();
@@ -498,8 +523,8 @@ fn number(value: &Value, path: &str) -> u64 {
 /// Allocations, bytes, frees.
 #[track_caller]
 fn assert_totals(summary: &Value, expected: [u64; 3]) {
-    let totals = ["allocations", "bytes", "frees"]
-        .map(|name| number(summary, &format!("/totals/{name}")));
+    let totals =
+        ["allocations", "bytes", "frees"].map(|name| number(summary, &format!("/totals/{name}")));
     assert_eq!(totals, expected);
 }
 
