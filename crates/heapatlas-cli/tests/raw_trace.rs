@@ -8,10 +8,9 @@ use std::alloc::{GlobalAlloc, Layout, System, alloc, dealloc, realloc};
 use std::env;
 use std::fs::{self, File};
 use std::hint::black_box;
-use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize};
@@ -62,13 +61,21 @@ static ALLOCATOR: Recorded = Recorded;
 const PROGRAM: &str = "RAW_TRACE_PROGRAM";
 const FOLDER: &str = "RAW_TRACE_FOLDER";
 
-/// Not a test: what the tests run.
-#[test]
-fn programs() {
-    let Some(name) = env::var_os(PROGRAM) else {
-        return;
-    };
-    match name.to_str().expect("a name") {
+/// Runs a program in place of the tests. Before `main`: the runner of tests has threads that allocate.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static BEFORE_MAIN: extern "C" fn() = {
+    extern "C" fn before_main() {
+        if let Ok(name) = env::var(PROGRAM) {
+            run_program(&name);
+            std::process::exit(0);
+        }
+    }
+    before_main
+};
+
+fn run_program(name: &str) {
+    match name {
         "two_threads" => programs::two_threads(),
         "sampled" => programs::sampled(),
         "several" => programs::several(),
@@ -133,23 +140,34 @@ mod programs {
         }
     }
 
+    /// A thread allocates when it begins and when it ends: only what is between is recorded.
+    fn be_ready(begin: &Barrier) {
+        begin.wait();
+        begin.wait();
+    }
+
+    fn be_done(end: &Barrier) {
+        end.wait();
+        end.wait();
+    }
+
     const BLOCKS: usize = 10_000;
     static HANDED_OVER: [AtomicPtr<u8>; BLOCKS] =
         [const { AtomicPtr::new(std::ptr::null_mut()) }; BLOCKS];
 
     /// 10,000 blocks of 24 bytes that the other thread frees, and 100 of 1000 bytes that stay.
     fn first_thread(begin: &Barrier, end: &Barrier) {
-        begin.wait();
+        be_ready(begin);
         for place in &HANDED_OVER {
             place.store(make_block(24), std::sync::atomic::Ordering::Release);
         }
         keep_blocks(100, 1000);
-        end.wait();
+        be_done(end);
     }
 
     /// 5,000 blocks that are reallocated twice: 100, 200, 300 bytes.
     fn second_thread(begin: &Barrier, end: &Barrier) {
-        begin.wait();
+        be_ready(begin);
         for _ in 0..5000 {
             let block = grow_block(make_block(100), 100, 200);
             drop_block(grow_block(block, 200, 300), 300);
@@ -160,7 +178,7 @@ mod programs {
             }
             drop_block(place.swap(std::ptr::null_mut(), AcqRel), 24);
         }
-        end.wait();
+        be_done(end);
     }
 
     pub fn two_threads() {
@@ -175,12 +193,14 @@ mod programs {
             };
             spawn("first", first_thread);
             spawn("second", second_thread);
+            begin.wait();
             let _file = start("trace", LocalMode::Exact);
             hooks::mark(&RECORDER, b"begin");
             begin.wait();
             end.wait();
             hooks::mark(&RECORDER, b"end");
             assert_eq!(stop().dropped_events, 0);
+            end.wait();
         });
     }
 
@@ -204,13 +224,13 @@ mod programs {
         thread::scope(|scope| {
             scope.spawn(|| {
                 for round in 0..3 {
-                    begin.wait();
+                    be_ready(&begin);
                     keep_blocks(100 * (round + 1), 16);
-                    end.wait();
-                    begin.wait();
+                    be_done(&end);
                 }
             });
             for name in ["trace", "second", "third"] {
+                begin.wait();
                 let file = start(name, LocalMode::Exact);
                 begin.wait();
                 keep_blocks(7, 1000);
@@ -219,7 +239,7 @@ mod programs {
                 drop(file);
                 // Neither here nor there.
                 keep_blocks(20_000, 8);
-                begin.wait();
+                end.wait();
             }
         });
     }
@@ -261,8 +281,13 @@ mod programs {
             builder.spawn(work).expect("a thread");
         };
         static BEGIN: OnceLock<()> = OnceLock::new();
-        spawn("steady", || {
+        static READY: AtomicUsize = AtomicUsize::new(0);
+        fn be_ready() {
+            READY.fetch_add(1, AcqRel);
             BEGIN.wait();
+        }
+        spawn("steady", || {
+            be_ready();
             keep_blocks(500, 32);
             HAVE_KEPT.fetch_add(1, AcqRel);
             loop {
@@ -270,7 +295,7 @@ mod programs {
             }
         });
         spawn("busy", || {
-            BEGIN.wait();
+            be_ready();
             for round in 0.. {
                 drop_block(make_block(64), 64);
                 if round == 100_000 {
@@ -279,7 +304,7 @@ mod programs {
             }
         });
         spawn("exits", || {
-            BEGIN.wait();
+            be_ready();
             while HAVE_KEPT.load(Acquire) < 2 {
                 thread::yield_now();
             }
@@ -287,6 +312,9 @@ mod programs {
         });
         // SAFETY: the function lives as long as the process.
         unsafe { libc::atexit(at_exit) };
+        while READY.load(Acquire) < 3 {
+            thread::yield_now();
+        }
         let _file = start("trace", LocalMode::Exact);
         BEGIN.set(()).expect("once");
         loop {
@@ -398,14 +426,14 @@ mod programs {
         let (begin, end) = (Barrier::new(2), Barrier::new(2));
         thread::scope(|scope| {
             scope.spawn(|| {
-                begin.wait();
+                be_ready(&begin);
                 keep_blocks(1234, 16);
-                end.wait();
-                begin.wait();
+                be_done(&end);
                 keep_blocks(30_000, 16);
-                end.wait();
+                be_done(&end);
             });
             let paths = ["trace", "first"].map(|name| folder().join(name));
+            begin.wait();
             let _file = start("trace", LocalMode::Exact);
             begin.wait();
             end.wait();
@@ -420,12 +448,13 @@ mod programs {
                 .switch()
                 .mode
                 .store(1, std::sync::atomic::Ordering::Release);
-            begin.wait();
+            end.wait();
             for _ in 0..100 {
                 RECORDER.flush_local();
             }
             end.wait();
             stop();
+            end.wait();
         });
     }
 
@@ -486,9 +515,8 @@ impl Workshop {
 
     fn command(&self, name: &str) -> Command {
         let mut command = Command::new(env::current_exe().expect("a path"));
-        command.args(["--exact", "programs", "--nocapture", "--test-threads=1"]);
         command.env(PROGRAM, name).env(FOLDER, self.0.path());
-        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command.stdout(Stdio::null());
         command
     }
 
@@ -528,9 +556,185 @@ fn assert_totals(summary: &Value, expected: [u64; 3]) {
     assert_eq!(totals, expected);
 }
 
+/// The row of a list whose member has this text.
+#[track_caller]
+fn row<'v>(rows: &'v Value, member: &str, text: &str) -> &'v Value {
+    let mut rows_of = rows.as_array().into_iter().flatten();
+    let found = rows_of.find(|row| {
+        row[member]
+            .as_str()
+            .is_some_and(|found| found.contains(text))
+    });
+    found.unwrap_or_else(|| panic!("no {member} `{text}` in {rows:#}"))
+}
+
+const FIRST: [u64; 3] = [10_100, 340_000, 0];
+const SECOND: [u64; 3] = [15_000, 3_000_000, 25_000];
+
 #[test]
-fn two_threads() {
+fn two_threads_to_the_byte_and_with_names() {
     let workshop = Workshop::of("two_threads");
+    let (summary, warnings) = workshop.summary_with("trace", &["--threads"]);
+    assert_eq!(warnings, "");
+    assert_totals(&summary, [25_100, 3_340_000, 25_000]);
+    assert_eq!(summary["mode"], "exact");
+    assert_eq!(summary["truncated_stacks"], 0);
+    let live = ["blocks", "bytes"].map(|name| number(&summary["live_at_end"], &format!("/{name}")));
+    assert_eq!(live, [100, 100_000]);
+    assert_eq!(number(&summary, "/temporary/allocations"), 5000);
+
+    let threads = ["first", "second"].map(|name| row(&summary["threads"], "name", name));
+    let totals = |thread: &Value| {
+        ["allocations", "bytes", "frees"].map(|name| number(thread, &format!("/{name}")))
+    };
+    assert_eq!(threads.map(totals), [FIRST, SECOND]);
+    let id = threads[0]["id"].to_string();
+    let (of_first, _) = workshop.summary_with("trace", &["--thread", &id]);
+    assert_eq!(number(&of_first, "/totals/allocations"), FIRST[0]);
+
+    let sites = &summary["sites"];
+    let made = row(sites, "function", "make_block");
+    assert_eq!(number(made, "/allocations"), 15_100);
+    let grown = row(sites, "function", "grow_block");
+    assert_eq!(number(grown, "/bytes"), 2_500_000);
+    let file = made["file"].as_str().expect("a file");
+    assert!(file.ends_with("tests/raw_trace.rs"), "{file}");
+}
+
+#[test]
+fn parts_by_time() {
+    let workshop = Workshop::of("two_threads");
+    let part = |args: &[&str]| {
+        let (summary, _) = workshop.summary_with("trace", args);
+        number(&summary, "/totals/allocations")
+    };
+    assert_eq!(part(&["--from", "mark:begin", "--to", "mark:end"]), 25_100);
+    assert_eq!(part(&["--from", "mark:end"]), 0);
+    let middle = part(&["--to", "1ms"]);
+    assert_eq!(middle + part(&["--from", "1ms"]), 25_100);
+}
+
+#[test]
+fn the_other_verbs() {
+    let workshop = Workshop::of("two_threads");
+    let trace = workshop.path("trace");
+    let trace = trace.to_str().expect("UTF-8");
+    let shown = run(["show", trace, "make_block", "--json"]).json();
+    let callers = ["keep_blocks", "first_thread", "second_thread"];
+    let allocations =
+        callers.map(|name| number(row(&shown["callers"], "function", name), "/allocations"));
+    assert_eq!(allocations, [100, 10_000, 5000]);
+    let folded = run(["export", trace, "--to", "folded"]).fine().stdout;
+    assert!(folded.contains("keep_blocks"), "{folded}");
+}
+
+#[test]
+fn samples_are_without_bias() {
+    let workshop = Workshop::of("sampled");
     let summary = workshop.summary("trace");
-    println!("{summary:#}");
+    assert_eq!(summary["mode"], "sampled");
+    assert_eq!(number(&summary, "/sample_interval_bytes"), 4096);
+    // 100,000 blocks of 64 bytes that stay: about 1550 samples.
+    let live = number(&summary, "/live_at_end/bytes") as f64;
+    let samples = 100_000.0 * (1.0 - (-64.0_f64 / 4096.0).exp());
+    let deviation = 6_400_000.0 / samples.sqrt();
+    assert!((live - 6_400_000.0).abs() < 5.0 * deviation, "{live}");
+    let total = number(&summary, "/totals/bytes") as f64;
+    assert!((total - 25_600_000.0).abs() < 2_500_000.0, "{total}");
+}
+
+#[test]
+fn several_recordings_have_each_their_own_events() {
+    let workshop = Workshop::of("several");
+    for (name, round) in [("trace", 1), ("second", 2), ("third", 3)] {
+        let summary = workshop.summary(name);
+        assert_totals(&summary, [100 * round + 7, 1600 * round + 7000, 0]);
+    }
+}
+
+/// All chunks but the last one are in the file. An event has three bytes at least, and a chunk 32 KiB.
+#[test]
+fn a_killed_program_leaves_what_it_has_written() {
+    let workshop = Workshop::killed("killed");
+    let (summary, warnings) = workshop.summary_with("trace", &[]);
+    let allocations = number(&summary, "/totals/allocations");
+    assert!((89_000..=100_000).contains(&allocations), "{allocations}");
+    assert_eq!(number(&summary, "/totals/bytes"), 48 * allocations);
+    assert!(
+        warnings.contains("was not ended in good order"),
+        "{warnings}"
+    );
+}
+
+#[test]
+fn old_events_are_written_with_the_next_one() {
+    let workshop = Workshop::killed("late");
+    let (summary, _) = workshop.summary_with("trace", &[]);
+    assert_totals(&summary, [10, 480, 0]);
+}
+
+#[test]
+fn exit_in_a_thread_while_others_go_on() {
+    let (workshop, answer) = Workshop::ran("exits_in_a_thread");
+    assert_eq!(answer.code, Some(3));
+    let (summary, warnings) = workshop.summary_with("trace", &["--threads"]);
+    assert!(
+        !warnings.contains("missing") && !warnings.contains("left out"),
+        "{warnings}"
+    );
+    let steady = row(&summary["threads"], "name", "steady");
+    assert_eq!(number(steady, "/allocations"), 500);
+    let busy = row(&summary["threads"], "name", "busy");
+    assert!(number(busy, "/allocations") >= 100_000, "{busy}");
+}
+
+#[test]
+fn forked_children_write_to_their_own_files_only() {
+    let workshop = Workshop::of("forks");
+    assert_totals(&workshop.summary("trace"), [30, 960, 0]);
+    assert_totals(&workshop.summary("child"), [20_000, 40_000, 0]);
+    assert_totals(&workshop.summary("bare"), [20_000, 60_000, 0]);
+}
+
+#[test]
+fn a_file_that_may_not_grow_ends_the_recording_and_not_the_program() {
+    let workshop = Workshop::of("limited");
+    let length = fs::metadata(workshop.path("trace")).expect("a file").len();
+    assert!(length <= programs::LIMIT, "{length}");
+    let (summary, warnings) = workshop.summary_with("trace", &[]);
+    let allocations = number(&summary, "/totals/allocations");
+    assert!((10_000..100_000).contains(&allocations), "{allocations}");
+    assert!(
+        warnings.contains("dropped") || warnings.contains("not ended"),
+        "{warnings}"
+    );
+    assert_totals(&workshop.summary("second"), [7, 63, 0]);
+}
+
+#[test]
+fn files_that_cannot_be_written_are_refused() {
+    let workshop = Workshop::of("refused");
+    assert_totals(&workshop.summary("trace"), [3, 15, 0]);
+}
+
+#[test]
+fn what_is_flushed_can_be_read_and_goes_on() {
+    let workshop = Workshop::of("flushed");
+    let (first, warnings) = workshop.summary_with("first", &[]);
+    assert_totals(&first, [1234, 16 * 1234, 0]);
+    assert!(
+        warnings.contains("was not ended in good order"),
+        "{warnings}"
+    );
+    assert_totals(&workshop.summary("trace"), [31_234, 16 * 31_234, 0]);
+}
+
+#[test]
+fn a_descriptor_that_is_closed_is_not_written_to() {
+    let workshop = Workshop::of("closed_behind_our_back");
+    let other = fs::metadata(workshop.path("of_the_program")).expect("a file");
+    assert_eq!(other.len(), 0);
+    let (summary, _) = workshop.summary_with("trace", &[]);
+    let allocations = number(&summary, "/totals/allocations");
+    assert!((9_000..=20_000).contains(&allocations), "{allocations}");
 }
