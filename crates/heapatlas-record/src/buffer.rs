@@ -25,7 +25,14 @@ pub struct Buffer {
     recording: u32,
     /// An event or a node is missing. What came after it would be about other nodes than it says.
     has_gap: bool,
+    /// When the chunk was opened.
+    opened_tick: u64,
+    /// So long may events lie in a chunk.
+    most_ticks: u64,
 }
+
+/// How long events may lie in a chunk that nobody reads but the thread itself writes to a file: about a tenth of a second.
+const MOST_TICKS: u64 = 10_000_000;
 
 impl Buffer {
     /// A stream without a chunk.
@@ -42,6 +49,28 @@ impl Buffer {
             process,
             recording,
             has_gap: false,
+            opened_tick: 0,
+            most_ticks: match region.local() {
+                Some(_) => MOST_TICKS,
+                None => u64::MAX,
+            },
+        }
+    }
+
+    /// Ends a chunk that has been open for too long: nobody else would write what is in it.
+    #[inline(always)]
+    pub fn end_if_old(&mut self, now: u64) {
+        if now.wrapping_sub(self.opened_tick) > self.most_ticks {
+            self.end_old();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn end_old(&mut self) {
+        if self.chunk.is_some() {
+            let _errno = Errno::save();
+            self.close();
         }
     }
 
@@ -136,6 +165,7 @@ impl Buffer {
         self.sequence += 1;
         header.sequence.store(self.sequence, Release);
         self.encoder.start(base_tick);
+        self.opened_tick = base_tick;
         self.bytes = chunk.bytes();
         self.filled = 0;
         self.shared_at = usize::MAX;

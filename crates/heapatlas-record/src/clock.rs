@@ -65,14 +65,20 @@ impl EventClock {
         }
     }
 
-    /// The stamp of an event about an address, which is written after this.
+    /// The stamp of an event about an address, which is written after this. `pauses` is told the time when events
+    /// are slow.
     #[inline(always)]
-    pub fn stamp(&mut self, address: u64) -> Stamp {
-        self.stamp_by(address, ticks)
+    pub fn stamp(&mut self, address: u64, pauses: impl FnOnce(u64)) -> Stamp {
+        self.stamp_by(address, ticks, pauses)
     }
 
     #[inline(always)]
-    fn stamp_by(&mut self, address: u64, counter: impl FnOnce() -> u64) -> Stamp {
+    fn stamp_by(
+        &mut self,
+        address: u64,
+        counter: impl FnOnce() -> u64,
+        pauses: impl FnOnce(u64),
+    ) -> Stamp {
         let place = place(address);
         let owner = place.load(Relaxed);
         // What several threads touch is not written to again: they would wait for each other's caches.
@@ -80,7 +86,7 @@ impl EventClock {
         if is_ours && self.left > 0 {
             self.left -= 1;
         } else {
-            self.read(counter());
+            self.read(counter(), pauses);
         }
         Stamp {
             tick: self.tick,
@@ -90,7 +96,7 @@ impl EventClock {
 
     /// The tick of an event that is about no address.
     pub fn exact_tick(&mut self) -> u64 {
-        self.read(ticks())
+        self.read(ticks(), |_| {})
     }
 
     /// Has the next event read the counter.
@@ -100,7 +106,7 @@ impl EventClock {
     }
 
     #[inline(always)]
-    fn read(&mut self, now: u64) -> u64 {
+    fn read(&mut self, now: u64, pauses: impl FnOnce(u64)) -> u64 {
         let events = core::mem::replace(&mut self.events, EVENTS_PER_READING);
         let is_fast = now.wrapping_sub(self.tick) < FAST_TICKS * events;
         self.tick = now;
@@ -109,6 +115,7 @@ impl EventClock {
         } else {
             // The next reading tells whether this was a pause between fast events.
             (self.left, self.events) = (0, 1);
+            pauses(now);
         }
         now
     }
@@ -159,7 +166,7 @@ mod tests {
         let mut now = 5_000_000;
         let mut tick = || {
             now += apart;
-            clock.stamp_by(address, || now).tick
+            clock.stamp_by(address, || now, |_| {}).tick
         };
         (0..events).map(|_| tick()).collect()
     }
@@ -183,12 +190,12 @@ mod tests {
         const ADDRESS: u64 = 0x3000_0000;
         let (mut one, mut other) = (EventClock::new(3), EventClock::new(4));
         for now in 1..100 {
-            let stamp = one.stamp_by(ADDRESS, || now);
+            let stamp = one.stamp_by(ADDRESS, || now, |_| {});
             assert!(!stamp.is_shared);
         }
         for now in 100..200 {
             let clock = if now % 2 == 0 { &mut other } else { &mut one };
-            let stamp = clock.stamp_by(ADDRESS + 4096, || now);
+            let stamp = clock.stamp_by(ADDRESS + 4096, || now, |_| {});
             assert_eq!((stamp.tick, stamp.is_shared), (now, true));
         }
     }
@@ -197,9 +204,9 @@ mod tests {
     fn what_was_expired_is_read_anew() {
         let mut clock = EventClock::new(5);
         for now in 1..100 {
-            clock.stamp_by(0x4000_0000, || now);
+            clock.stamp_by(0x4000_0000, || now, |_| {});
         }
         clock.expire();
-        assert_eq!(clock.stamp_by(0x4000_0000, || 101).tick, 101);
+        assert_eq!(clock.stamp_by(0x4000_0000, || 101, |_| {}).tick, 101);
     }
 }

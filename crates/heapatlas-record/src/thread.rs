@@ -178,6 +178,13 @@ impl Guard<'_> {
         self.write(|encoder, out| encoder.reallocation_ends(out, stack, size_bytes, address, tick));
     }
 
+    /// Records a moment with a name, which is cut to [`MAX_MARK_BYTES`](heapatlas_trace::MAX_MARK_BYTES).
+    #[cold]
+    pub fn mark(&mut self, text: &[u8]) {
+        let tick = self.0.clock.exact_tick();
+        self.write(|encoder, out| encoder.mark(out, tick, text));
+    }
+
     /// Counts an event that is not recorded, since there is no room to remember the block.
     #[cold]
     pub fn drops(&mut self) {
@@ -242,7 +249,7 @@ impl Guard<'_> {
     #[inline(always)]
     fn tick(&mut self, address: u64) -> u64 {
         let Thread { clock, buffer, .. } = &mut *self.0;
-        let stamp = clock.stamp(address);
+        let stamp = clock.stamp(address, |now| buffer.end_if_old(now));
         if stamp.is_shared {
             buffer.next_is_shared();
         }

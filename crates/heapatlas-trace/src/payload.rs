@@ -488,19 +488,19 @@ fn items<'a, T>(
     })
 }
 
-fn put_numbers(out: &mut impl Put, numbers: &[u64]) {
+pub(crate) fn put_numbers(out: &mut impl Put, numbers: &[u64]) {
     for &number in numbers {
         let (bytes, length) = varint::encode(number);
         out.put(&bytes[..length]);
     }
 }
 
-fn put_string(out: &mut impl Put, string: &[u8]) {
+pub(crate) fn put_string(out: &mut impl Put, string: &[u8]) {
     put_numbers(out, &[string.len() as u64]);
     out.put(string);
 }
 
-fn take_byte(bytes: &mut &[u8]) -> Result<u8, Malformed> {
+pub(crate) fn take_byte(bytes: &mut &[u8]) -> Result<u8, Malformed> {
     let (&byte, rest) = bytes.split_first().ok_or(Malformed::Cut)?;
     *bytes = rest;
     Ok(byte)

@@ -5,7 +5,7 @@
 //! `blocks` (found and unpacked), `columns`, `facts` (threads, end), `replay` (all threads' events in order of time),
 //! `code` (stacks, locations, modules), `ledger` (every sum, the peak among them) over `live_blocks` and
 //! `samples`, `mappings`, `timeline`; at last `profile`. [`Aggregator`] is fed as a [`Writer`] is, and keeps the same books
-//! at once: its file has `sums` in place of events. [`code_maps`] hands out what a JIT compiler told.
+//! at once: its file has `sums` in place of events. Files that a process wrote of itself are `raw`. [`code_maps`] hands out what a JIT compiler told.
 //!
 //! # What is counted
 //!
@@ -35,6 +35,7 @@ mod live_blocks;
 mod mappings;
 mod pages;
 mod profile;
+mod raw;
 mod read;
 mod replay;
 #[cfg(test)]
