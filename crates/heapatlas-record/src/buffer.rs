@@ -17,6 +17,8 @@ pub struct Buffer {
     bytes: NonNull<u8>,
     /// Bytes written to the chunk, committed or not.
     filled: usize,
+    /// Where the last event begins that is about memory of several threads.
+    shared_at: usize,
     sequence: u64,
     thread: u32,
     process: u32,
@@ -41,6 +43,7 @@ impl Buffer {
             chunk: None,
             bytes: NonNull::dangling(),
             filled: CHUNK_ROOM,
+            shared_at: usize::MAX,
             sequence: 0,
             thread,
             process,
@@ -87,6 +90,15 @@ impl Buffer {
         true
     }
 
+    /// The event that is written next is about memory that other threads have touched, too.
+    #[inline(always)]
+    pub fn next_is_shared(&mut self) {
+        self.shared_at = self.filled;
+        if let Some(chunk) = &self.chunk {
+            chunk.header().is_shared.store(1, Relaxed);
+        }
+    }
+
     /// Another one after each event; never 0.
     pub fn position(&self) -> u64 {
         (self.sequence + 1) << 32 | self.filled as u64
@@ -117,6 +129,7 @@ impl Buffer {
     #[cold]
     fn next_chunk(&mut self) -> bool {
         let _errno = Errno::save();
+        let is_shared = self.shared_at == self.filled;
         self.close();
         let chunk = if self.has_gap {
             None
@@ -125,12 +138,12 @@ impl Buffer {
         };
         self.has_gap = chunk.is_none();
         if let Some(chunk) = chunk {
-            self.open(chunk);
+            self.open(chunk, is_shared);
         }
         !self.has_gap
     }
 
-    fn open(&mut self, chunk: Chunk) {
+    fn open(&mut self, chunk: Chunk, is_shared: bool) {
         let base_tick = ticks();
         let header = chunk.header();
         header.committed.store(0, Relaxed);
@@ -138,6 +151,7 @@ impl Buffer {
         header.thread.store(self.thread, Relaxed);
         header.process.store(self.process, Relaxed);
         header.recording.store(self.recording, Relaxed);
+        header.is_shared.store(u32::from(is_shared), Relaxed);
         // SAFETY: neither can fail.
         let (pid, os_thread_id) = unsafe { (libc::getpid(), libc::gettid()) };
         header.pid.store(pid.cast_unsigned(), Relaxed);
@@ -154,6 +168,7 @@ impl Buffer {
         self.opened_tick = base_tick;
         self.bytes = chunk.bytes();
         self.filled = 0;
+        self.shared_at = usize::MAX;
         self.chunk = Some(chunk);
     }
 }

@@ -185,12 +185,6 @@ impl Guard<'_> {
         self.write(|encoder, out| encoder.mark(out, tick, text));
     }
 
-    #[inline(always)]
-    fn tick(&mut self, address: u64) -> u64 {
-        let Thread { clock, buffer, .. } = &mut *self.0;
-        clock.tick(address, |now| buffer.end_if_old(now))
-    }
-
     /// Counts an event that is not recorded, since there is no room to remember the block.
     #[cold]
     pub fn drops(&mut self) {
@@ -249,6 +243,17 @@ impl Guard<'_> {
     pub fn unmapping(&mut self, address: u64, size_bytes: u64) {
         let tick = self.0.clock.exact_tick();
         self.write(|encoder, out| encoder.unmapping(out, size_bytes, address, tick));
+    }
+
+    /// The tick of an event that is written next.
+    #[inline(always)]
+    fn tick(&mut self, address: u64) -> u64 {
+        let Thread { clock, buffer, .. } = &mut *self.0;
+        let stamp = clock.stamp(address, |now| buffer.end_if_old(now));
+        if stamp.is_shared {
+            buffer.next_is_shared();
+        }
+        stamp.tick
     }
 
     #[inline(always)]

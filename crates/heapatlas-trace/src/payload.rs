@@ -107,6 +107,9 @@ pub struct Segment<'a> {
     pub base_tick: Option<u64>,
     /// The events.
     pub bytes: &'a [u8],
+    /// Whether all of them are about memory that no other thread had touched before. Not in files: `false` where
+    /// unknown.
+    pub is_exclusive: bool,
 }
 
 /// A thread's number and name.
@@ -360,6 +363,7 @@ impl<'a> Segment<'a> {
             thread,
             base_tick,
             bytes,
+            is_exclusive: false,
         })
     }
 }

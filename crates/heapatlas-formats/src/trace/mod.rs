@@ -45,6 +45,7 @@ mod sort;
 mod streams;
 mod sums;
 mod timeline;
+mod turns;
 mod write;
 
 use heapatlas_model::AllocationProfile;

@@ -355,6 +355,8 @@ fn apply(
             thread: chunk.thread,
             base_tick: (chunk.from == 0).then_some(chunk.base_tick),
             bytes: chunk.bytes,
+            // That is for writers.
+            is_exclusive: false,
         };
         replay.add(
             &segment,

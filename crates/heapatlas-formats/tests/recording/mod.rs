@@ -210,6 +210,7 @@ impl Recording {
             thread: *index as u64,
             base_tick: *base_tick,
             bytes,
+            is_exclusive: false,
         });
         let (tick, resident_bytes) = (START_TICK + time, time << 12);
         self.aggregator
