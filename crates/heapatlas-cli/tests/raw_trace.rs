@@ -624,7 +624,9 @@ fn the_other_verbs() {
     let allocations =
         callers.map(|name| number(row(&shown["callers"], "function", name), "/allocations"));
     assert_eq!(allocations, [100, 10_000, 5000]);
-    let folded = run(["export", trace, "--to", "folded"]).fine().stdout;
+    let folded = run(["export", trace, "--to", "folded", "--by", "live"])
+        .fine()
+        .stdout;
     assert!(folded.contains("keep_blocks"), "{folded}");
 }
 

@@ -35,12 +35,10 @@ pub fn allocated(recorder: &'static Recorder, block: *mut u8, bytes: usize) {
     }
     if mode & MODE_SAMPLED != 0 {
         if let Some(interval) = is_due(recorder, mode, bytes) {
-            // SAFETY: a call like any other.
-            unsafe { sample_allocation(recorder, block, bytes, interval) };
+            sample_allocation(recorder, block, bytes, interval);
         }
     } else {
-        // SAFETY: a call like any other.
-        unsafe { record_allocation(recorder, block, bytes) };
+        record_allocation(recorder, block, bytes);
     }
 }
 
@@ -86,14 +84,12 @@ pub fn reallocated(
         Reallocation::NotRecorded => {}
         _ if new.is_null() => fail_reallocation(recorder, begun, old),
         Reallocation::Begun => {
-            // SAFETY: a call like any other.
-            unsafe { end_reallocation(recorder, new, bytes) };
+            end_reallocation(recorder, new, bytes);
         }
         Reallocation::NotSampled if !is_sampled => {}
         Reallocation::NotSampled => {
             if let Some(interval) = is_due(recorder, mode, bytes) {
-                // SAFETY: a call like any other.
-                unsafe { sample_allocation(recorder, new, bytes, interval) };
+                sample_allocation(recorder, new, bytes, interval);
             }
         }
         Reallocation::SampleBegun => {
@@ -102,8 +98,7 @@ pub fn reallocated(
             } else {
                 None
             };
-            // SAFETY: a call like any other.
-            unsafe { end_reallocation_of_sample(recorder, new, bytes, due.unwrap_or(0)) };
+            end_reallocation_of_sample(recorder, new, bytes, due.unwrap_or(0));
         }
     }
 }
@@ -131,7 +126,7 @@ fn is_due(recorder: &'static Recorder, mode: u8, bytes: usize) -> Option<u64> {
 macro_rules! with_entry {
     ($($name:ident($($argument:ident: $type:ty),*) -> $record:ident, $sp:literal, $rbp:literal;)*) => {$(
         #[unsafe(naked)]
-        unsafe extern "C" fn $name($($argument: $type),*) {
+        extern "C" fn $name($($argument: $type),*) {
             naked_asm!(
                 concat!("mov ", $sp, ", rsp"),
                 concat!("mov ", $rbp, ", rbp"),

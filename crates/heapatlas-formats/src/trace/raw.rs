@@ -19,7 +19,7 @@ use heapatlas_trace::shared::CHUNK_BYTES;
 use super::ReadOptions;
 use super::blocks::{Block, decompressor, next_block};
 use super::clock::Clock;
-use super::error::{ReadError, Warning};
+use super::error::{Problem, ReadError, Warning};
 use super::facts::Facts;
 use super::ledger::Ledger;
 use super::profile::profile;
@@ -118,10 +118,15 @@ fn find(source: &[u8], offset: usize) -> Found<'_> {
     let mut attempts = 0;
     let mut offset = offset;
     while offset < source.len() {
+        let start = offset;
         let error = match block_at(source, offset) {
             Ok((block, end)) => {
                 offset = end;
-                match block.map_or(Ok(()), |block| found.take(&block)) {
+                let taken = match block {
+                    Some(block) => found.take(&block),
+                    None => Err(unexpected(start, "a kind that is not known")),
+                };
+                match taken {
                     Ok(()) => continue,
                     Err(error) => error,
                 }
@@ -197,10 +202,19 @@ impl<'a> Found<'a> {
                 let payload = block.unpack(&mut decompressor())?;
                 self.end = Some(End::read(&payload).map_err(malformed)?);
             }
-            _ => {}
+            kind => return Err(unexpected(block.offset, &format!("{kind:?}"))),
         }
         Ok(())
     }
+}
+
+/// Such a file has only chunks behind its first block, and an end: a block of another kind was one of these.
+fn unexpected(offset: usize, found: &str) -> ReadError {
+    let problem = Problem::Unexpected {
+        expected: "a chunk or the end",
+        found: found.to_owned(),
+    };
+    ReadError::block(offset, problem)
 }
 
 /// How fast the clock ticks, from the longest time that is told; 0 where none is.
@@ -341,6 +355,7 @@ fn apply(
             thread: chunk.thread,
             base_tick: (chunk.from == 0).then_some(chunk.base_tick),
             bytes: chunk.bytes,
+            // That is for writers.
             is_exclusive: false,
         };
         replay.add(
