@@ -12,28 +12,52 @@
 //! In reading order: [`recorder`], [`fork`], [`thread`], [`sampler`], [`counters`], [`buffer`], [`region`]; [`unwind`],
 //! [`stack_table`]; below them [`os`], `clock`, `tls`, `stack_bounds`, `image`, `module_list`.
 //!
-//! **Invariant:** nothing here allocates by the program's allocator, takes a lock, or ends the process.
+//! For the library, which answers questions inside the process, there are tables that its threads share:
+//! [`live_table`], [`shared_stacks`], [`segments`]; below them [`shard_lock`] and [`pages`]. These are there on every
+//! system; the recorder is for Linux on x86-64 with glibc.
+//!
+//! **Invariant:** nothing here allocates by the program's allocator or ends the process, and the recorder takes no
+//! lock. (The shared tables do, for a few instructions, and not for ever.)
 
-// Elsewhere there is nothing of it.
-#![cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
 #![no_std]
 #![warn(missing_docs)]
 
 #[cfg(test)]
 extern crate std;
 
+pub mod live_table;
+pub mod pages;
+pub mod segments;
+pub mod shard_lock;
+pub mod shared_stacks;
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
 pub mod buffer;
+#[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
 mod clock;
+#[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
 pub mod counters;
+#[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
 pub mod fork;
+#[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
 mod image;
+#[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
 mod module_list;
+#[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
 pub mod os;
+#[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
 pub mod recorder;
+#[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
 pub mod region;
+#[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
 pub mod sampler;
-mod stack_bounds;
+#[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
+pub mod stack_bounds;
+#[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
 pub mod stack_table;
+#[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
 pub mod thread;
+#[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
 pub mod tls;
+#[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
 pub mod unwind;

@@ -1,0 +1,24 @@
+//! What a forked child may rely on: no table of ours is in the middle of a change.
+//!
+//! The handlers hold every shared table while a process forks by `fork`. A child that was made past them (by a raw
+//! `clone`) finds a lock that stays locked at worst, waits two seconds once, and does without.
+
+/// Has every fork from here on find the tables at rest. Called once, before the first of them is used.
+pub(crate) fn prepare() {
+    #[cfg(unix)]
+    // SAFETY: the handlers live as long as the process; where there is no memory for them, a child may have to
+    // wait as written above.
+    unsafe {
+        libc::pthread_atfork(Some(before), Some(after), Some(after));
+    }
+}
+
+#[cfg(unix)]
+extern "C" fn before() {
+    crate::stack::hold_for_fork();
+}
+
+#[cfg(unix)]
+extern "C" fn after() {
+    crate::stack::open_after_fork();
+}

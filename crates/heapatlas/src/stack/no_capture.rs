@@ -1,0 +1,10 @@
+//! Where there are no stacks.
+
+use super::StackId;
+use crate::guard::Guard;
+
+/// No stack.
+#[inline]
+pub(crate) fn capture(_: &Guard) -> StackId {
+    StackId::NONE
+}
