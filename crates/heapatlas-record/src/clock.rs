@@ -29,6 +29,16 @@ pub fn ticks() -> u64 {
     (unsafe { core::arch::x86_64::_rdtsc() }) >> TICK_SHIFT
 }
 
+/// The same, and no earlier than what came before in the program: a processor reads its counter ahead while it waits
+/// for memory, such as a block's address that another processor has just stored. By then that one's event may have a
+/// larger tick.
+#[inline(always)]
+fn ordered_ticks() -> u64 {
+    // SAFETY: every x86-64 processor has the instruction.
+    unsafe { core::arch::x86_64::_mm_lfence() };
+    ticks()
+}
+
 /// Events that share one reading, at most.
 const EVENTS_PER_READING: u64 = 8;
 
@@ -68,19 +78,26 @@ impl EventClock {
     /// The stamp of an event about an address, which is written after this.
     #[inline(always)]
     pub fn stamp(&mut self, address: u64) -> Stamp {
-        self.stamp_by(address, ticks)
+        self.stamp_by(address, ticks, ordered_ticks)
     }
 
     #[inline(always)]
-    fn stamp_by(&mut self, address: u64, counter: impl FnOnce() -> u64) -> Stamp {
+    fn stamp_by(
+        &mut self,
+        address: u64,
+        ticks: impl FnOnce() -> u64,
+        ordered_ticks: impl FnOnce() -> u64,
+    ) -> Stamp {
         let place = place(address);
         let owner = place.load(Relaxed);
         // What several threads touch is not written to again: they would wait for each other's caches.
         let is_ours = owner == self.owner || owner != SEVERAL && self.claim(place);
-        if is_ours && self.left > 0 {
+        if !is_ours {
+            self.read(ordered_ticks());
+        } else if self.left > 0 {
             self.left -= 1;
         } else {
-            self.read(counter());
+            self.read(ticks());
         }
         Stamp {
             tick: self.tick,
@@ -90,7 +107,7 @@ impl EventClock {
 
     /// The tick of an event that is about no address.
     pub fn exact_tick(&mut self) -> u64 {
-        self.read(ticks())
+        self.read(ordered_ticks())
     }
 
     /// Has the next event read the counter.
@@ -159,7 +176,9 @@ mod tests {
         let mut now = 5_000_000;
         let mut tick = || {
             now += apart;
-            clock.stamp_by(address, || now).tick
+            clock
+                .stamp_by(address, || now, || panic!("it is ours"))
+                .tick
         };
         (0..events).map(|_| tick()).collect()
     }
@@ -183,12 +202,12 @@ mod tests {
         const ADDRESS: u64 = 0x3000_0000;
         let (mut one, mut other) = (EventClock::new(3), EventClock::new(4));
         for now in 1..100 {
-            let stamp = one.stamp_by(ADDRESS, || now);
+            let stamp = one.stamp_by(ADDRESS, || now, || panic!("it is ours"));
             assert!(!stamp.is_shared);
         }
         for now in 100..200 {
             let clock = if now % 2 == 0 { &mut other } else { &mut one };
-            let stamp = clock.stamp_by(ADDRESS + 4096, || now);
+            let stamp = clock.stamp_by(ADDRESS + 4096, || panic!("it is shared"), || now);
             assert_eq!((stamp.tick, stamp.is_shared), (now, true));
         }
     }
@@ -197,9 +216,9 @@ mod tests {
     fn what_was_expired_is_read_anew() {
         let mut clock = EventClock::new(5);
         for now in 1..100 {
-            clock.stamp_by(0x4000_0000, || now);
+            clock.stamp_by(0x4000_0000, || now, || now);
         }
         clock.expire();
-        assert_eq!(clock.stamp_by(0x4000_0000, || 101).tick, 101);
+        assert_eq!(clock.stamp_by(0x4000_0000, || 101, || 101).tick, 101);
     }
 }
