@@ -17,10 +17,11 @@ mod stack;
 
 pub use alloc::{
     Alloc, Mode, NotInstalled, ProcessTotals, ThreadTotals, is_counting, is_installed,
-    process_totals, set_mode, thread_totals,
+    process_totals, thread_totals,
 };
 #[doc(hidden)]
 pub use profiler::assertions::has_failed as profiler_has_failed;
 pub use profiler::{
-    AdHocStats, HeapStats, Profiler, ProfilerBuilder, ProfilerError, ad_hoc_event, take_profile,
+    AdHocStats, HeapStats, Output, Profiler, ProfilerBuilder, ProfilerError, ad_hoc_event, mark,
+    set_mode, take_profile,
 };

@@ -11,6 +11,7 @@
 //!
 //! `Ending` is left without the lock: the profile is written meanwhile, and the helper thread may look at the state.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -22,7 +23,7 @@ use super::error::ProfilerError;
 use super::triggers::{Request, Triggers};
 use super::{file, say};
 use crate::alloc::sums::{self, Report, Totals};
-use crate::alloc::{self, Mode};
+use crate::alloc::{self, Mode, trace};
 use crate::guard;
 use crate::stack::{self, StackId};
 
@@ -30,6 +31,9 @@ use crate::stack::{self, StackId};
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) is_ad_hoc: bool,
+    /// Of a heap profiler.
+    pub(super) mode: Mode,
+    pub(super) sample_interval: u64,
     pub(super) is_testing: bool,
     pub(super) file_name: PathBuf,
     pub(super) trim_backtraces: Option<usize>,
@@ -69,22 +73,45 @@ pub(super) fn start(plan: &Plan, request: &Request) -> Result<u64, ProfilerError
     if !matches!(*phase, Phase::Ready) {
         return Err(ProfilerError::AlreadyRunning);
     }
+    if plan.is_trace() {
+        start_trace(plan).map_err(ProfilerError::System)?;
+    }
     let number = next_number();
+    // Its thread looks at the state no sooner than we let it go.
+    let triggers = request.start(number).map_err(|error| {
+        trace::stop();
+        ProfilerError::System(error)
+    })?;
     let session = Session {
         number,
         plan: plan.clone(),
         start: stack::capture(&guard),
         process: std::process::id(),
-        // Its thread looks at the state no sooner than we let it go.
-        triggers: request.start(number).map_err(ProfilerError::System)?,
+        triggers,
     };
-    sums::begin(plan.trim_backtraces.unwrap_or(usize::MAX));
+    if !plan.is_trace() {
+        sums::begin(plan.trim_backtraces.unwrap_or(usize::MAX));
+    }
     *phase = Phase::Running(session);
     IS_AD_HOC.store(plan.is_ad_hoc, Relaxed);
     if !plan.is_ad_hoc {
-        alloc::record(Mode::Aggregate);
+        alloc::record(plan.mode);
     }
     Ok(number)
+}
+
+fn start_trace(plan: &Plan) -> io::Result<()> {
+    let interval = (plan.mode == Mode::Sampled).then_some(plan.sample_interval);
+    let name = &plan.file_name;
+    let started = file::create(name).and_then(|file| trace::start(&file, interval));
+    started.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", name.display())))
+}
+
+impl Plan {
+    /// Whether events are written while the program runs.
+    fn is_trace(&self) -> bool {
+        !self.is_ad_hoc && matches!(self.mode, Mode::Sampled | Mode::Exact)
+    }
 }
 
 /// Whether events of ad hoc profiling are recorded.
@@ -108,6 +135,7 @@ pub(super) fn totals_of(ad_hoc: bool) -> Result<Totals, ProfilerError> {
         Phase::Running(session) => match (session.plan.is_ad_hoc, ad_hoc) {
             (true, false) => Err(ProfilerError::IsAdHoc),
             (false, true) => Err(ProfilerError::IsHeap),
+            _ if session.plan.is_trace() => Err(ProfilerError::NoSums),
             _ => sums::totals().ok_or(ProfilerError::NotRunning),
         },
     };
@@ -129,6 +157,10 @@ pub(super) fn profile_now() -> Result<String, ProfilerError> {
 /// Saves the profile of a session that goes on. Nothing if it has ended.
 pub(super) fn save(number: u64) {
     let (report, form, name) = match &*phase() {
+        Phase::Running(session) if session.number == number && session.plan.is_trace() => {
+            trace::flush();
+            return;
+        }
         Phase::Running(session) if session.number == number => {
             let Ok(report) = session.report() else { return };
             (report, session.form(), session.plan.file_name.clone())
@@ -236,6 +268,11 @@ impl Session {
             return None;
         }
         self.stop();
+        if self.plan.is_trace() {
+            self.end_trace();
+            self.end();
+            return None;
+        }
         let given = match end {
             End::Give => (self.report().ok()).map(|report| dhat::write(&report, self.form())),
             End::Exit if !self.plan.saves_on_exit => None,
@@ -264,7 +301,34 @@ impl Session {
         sums::end();
     }
 
+    /// A trace is on the disk already, whatever is to become of it.
+    fn end_trace(&self) {
+        let name = self.plan.file_name.display();
+        let Some(stats) = trace::stop() else {
+            return;
+        };
+        if let Some(number) = stats.error {
+            let error = io::Error::from_raw_os_error(number);
+            say(format_args!(
+                "error: writing to {name} failed, the trace ends there: {error}"
+            ));
+        }
+        if stats.dropped_events > 0 {
+            let dropped = with_commas(stats.dropped_events);
+            say(format_args!(
+                "warning: {dropped} events are not in the trace"
+            ));
+        }
+        let bytes = with_commas(stats.bytes_written);
+        say(format_args!(
+            "{bytes} bytes of events have been saved to {name}; `heapatlas summary {name}` shows them"
+        ));
+    }
+
     fn report(&self) -> Result<Report, ProfilerError> {
+        if self.plan.is_trace() {
+            return Err(ProfilerError::NoSums);
+        }
         sums::report().ok_or(ProfilerError::NotRunning)
     }
 
