@@ -23,6 +23,7 @@ pub(crate) fn prepare() {
 
 #[cfg(unix)]
 extern "C" fn before() {
+    crate::profiler::hold_for_fork();
     crate::alloc::hold_for_fork();
     crate::stack::hold_for_fork();
 }
@@ -31,4 +32,5 @@ extern "C" fn before() {
 extern "C" fn after() {
     crate::stack::open_after_fork();
     crate::alloc::open_after_fork();
+    crate::profiler::open_after_fork();
 }

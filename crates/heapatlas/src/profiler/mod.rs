@@ -18,10 +18,13 @@ use std::fmt::Arguments;
 use std::io::Write;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::Once;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{AcqRel, Release};
 use std::time::Duration;
 
 pub use error::ProfilerError;
+pub(crate) use state::{hold_for_fork, open_after_fork};
 pub use stats::{AdHocStats, HeapStats};
 
 use crate::alloc::{self, Mode, sums};
@@ -322,13 +325,20 @@ impl ProfilerBuilder {
 /// When no [`Alloc`](crate::Alloc) is the global allocator, and where [`ProfilerBuilder::try_build`] gives an error;
 /// then what was on before is off.
 pub fn set_mode(mode: Mode) -> Result<(), ProfilerError> {
-    static KEPT: Mutex<Option<Profiler>> = Mutex::new(None);
-    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    *kept = None;
+    /// The session that is kept; 0 for none.
+    static KEPT: AtomicU64 = AtomicU64::new(0);
+    let kept = KEPT.swap(0, AcqRel);
+    if kept != 0 {
+        drop(Profiler { session: kept });
+    }
     match mode {
         Mode::Off | Mode::Counting => alloc::set_base(mode)?,
         _ if !alloc::is_installed() => return Err(ProfilerError::NotInstalled),
-        _ => *kept = Some(Profiler::builder().mode(mode).try_build()?),
+        _ => {
+            let profiler = Profiler::builder().mode(mode).try_build()?;
+            KEPT.store(profiler.session, Release);
+            std::mem::forget(profiler);
+        }
     }
     Ok(())
 }
