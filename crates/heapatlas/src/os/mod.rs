@@ -1,0 +1,4 @@
+//! What differs by system.
+
+pub(crate) mod memory;
+pub(crate) mod moment;
