@@ -76,11 +76,43 @@ fn run_checks(peers: &Peers, steps: &mut Steps) -> anyhow::Result<()> {
         ("tests", &["test", "--workspace"]),
         ("documentation", &["doc", "--workspace", "--no-deps"]),
     ];
-    for (name, arguments) in checks {
+    for (name, arguments) in checks.into_iter().chain(LIBRARY_CHECKS) {
         let shown = format!("{name}: cargo {}", arguments.join(" "));
         steps.step(&shown, || steps::run(&mut cargo(peers, arguments)))?;
     }
-    Ok(())
+    steps.step("model checks of the shared tables: loom", || {
+        steps::run(&mut loom(peers)?)
+    })
+}
+
+/// The library is the one crate with features, and they are off above.
+const LIBRARY_CHECKS: [(&str, &[&str]); 2] = [
+    (
+        "lints of the library's features",
+        &[
+            "clippy",
+            "--package",
+            "heapatlas",
+            "--all-features",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    ),
+    (
+        "the library's features",
+        &["test", "--package", "heapatlas", "--all-features"],
+    ),
+];
+
+/// In a folder of its own: the cfg would have everything else built anew.
+fn loom(peers: &Peers) -> anyhow::Result<Command> {
+    let mut cargo = cargo(peers, &["test", "--package", "heapatlas-record"]);
+    cargo.args(["--lib", "--release", "--", "loom"]);
+    cargo.env("RUSTFLAGS", "--cfg loom");
+    cargo.env("CARGO_TARGET_DIR", peers::target_folder()?.join("loom"));
+    Ok(cargo)
 }
 
 fn cargo(peers: &Peers, arguments: &[&str]) -> Command {

@@ -3,12 +3,14 @@
 //! The handlers hold every shared table while a process forks by `fork`. A child that was made past them (by a raw
 //! `clone`) finds a lock that stays locked at worst, waits two seconds once, and does without.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
-/// Has every fork from here on find the tables at rest. Called before the first of them is used, by whoever does.
+static IS_PREPARED: AtomicBool = AtomicBool::new(false);
+
+/// Has every fork from here on find the tables at rest. Called before one of them is first used.
 pub(crate) fn prepare() {
-    static IS_PREPARED: AtomicBool = AtomicBool::new(false);
-    if IS_PREPARED.load(Ordering::Relaxed) || IS_PREPARED.swap(true, Ordering::Relaxed) {
+    if IS_PREPARED.swap(true, Relaxed) {
         return;
     }
     #[cfg(all(unix, not(miri)))]
@@ -22,11 +24,13 @@ pub(crate) fn prepare() {
 #[cfg(all(unix, not(miri)))]
 extern "C" fn before() {
     crate::leak_tracker::hold_for_fork();
+    crate::alloc::hold_for_fork();
     crate::stack::hold_for_fork();
 }
 
 #[cfg(all(unix, not(miri)))]
 extern "C" fn after() {
     crate::stack::open_after_fork();
+    crate::alloc::open_after_fork();
     crate::leak_tracker::open_after_fork();
 }

@@ -1,5 +1,10 @@
 //! The FFI allocators: what they give, and what the tracker knows of it. Each test has a scope of its own.
 
+#![expect(
+    clippy::undocumented_unsafe_blocks,
+    reason = "each block is freed once by its own function, or wrongly on purpose"
+)]
+
 use std::ffi::c_void;
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};

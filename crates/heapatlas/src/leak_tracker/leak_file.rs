@@ -1,8 +1,7 @@
 //! Leaks as JSON.
 //!
 //! ```text
-//! {"heapatlas_leaks": 1,
-//!  "leaks": [
+//! {"heapatlas_leaks": 1, "leaks": [
 //!   {"address": 4096, "type": "my_crate::Packet", "size": 64, "timestamp": "2026-11-25T12:30:00.123456Z",
 //!    "thread": {"number": 1, "name": "main"}, "scope": "a test", "location": {"file": "src/main.rs", "line": 7, "column": 5},
 //!    "stack": [{"function": "my_crate::make", "file": "src/main.rs", "line": 7, "column": 5, "address": 94000000}]}]}
@@ -13,13 +12,13 @@
 //! objects, or strings with an object in them, and whose stacks are text.
 
 use std::fmt;
-use std::fmt::Write;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::allocation::{Allocation, SourceLocation, StackFrame, ThreadLabel};
 use super::json_reader::{self, Json, JsonError, Value};
 use super::time_text;
+use crate::json::Writer;
 
 /// The version that is written, and the newest that is read.
 const VERSION: u64 = 1;
@@ -127,9 +126,9 @@ fn read_element(leak: &Json<'_>) -> Result<Allocation, LeakFileError> {
 impl Allocation {
     /// The allocation as a JSON object.
     pub fn to_json(&self) -> String {
-        let mut out = String::new();
+        let mut out = Writer::new();
         write_leak(&mut out, self);
-        out
+        out.finish()
     }
 
     /// Reads what [`Self::to_json`] wrote, or `Allocation.toJson` of the Dart package.
@@ -309,87 +308,62 @@ fn location_of_text(text: &str) -> Option<SourceLocation> {
     })
 }
 
-/// All leaks as a file.
+/// All leaks as a file, each in a line.
 pub(crate) fn write(leaks: &[Allocation]) -> String {
-    let mut out = format!("{{\"{VERSION_FIELD}\": {VERSION},\n \"leaks\": [");
-    for (index, leak) in leaks.iter().enumerate() {
-        out.push_str(if index == 0 { "\n  " } else { ",\n  " });
-        write_leak(&mut out, leak);
+    let mut out = Writer::new();
+    out.open('{').key(VERSION_FIELD).number(VERSION);
+    out.key("leaks").open('[');
+    for leak in leaks {
+        write_leak(out.line(), leak);
     }
-    out.push_str("]}\n");
-    out
+    out.close(']').close('}').line();
+    out.finish()
 }
 
-fn write_leak(out: &mut String, leak: &Allocation) {
-    add(out, format_args!("{{\"address\": {}", leak.address));
-    add_text(out, "type", Some(&leak.type_name));
-    add(out, format_args!(", \"size\": {}", leak.size_bytes));
-    add_text(out, "timestamp", Some(&time_text::to_text(leak.timestamp)));
+fn write_leak(out: &mut Writer, leak: &Allocation) {
+    out.open('{').key("address").number(leak.address);
+    out.key("type").string(&leak.type_name);
+    out.key("size").number(leak.size_bytes);
+    out.key("timestamp")
+        .string(&time_text::to_text(leak.timestamp));
     if leak.thread != ThreadLabel::default() {
-        add(
-            out,
-            format_args!(", \"thread\": {{\"number\": {}", leak.thread.number),
-        );
-        add_text(out, "name", leak.thread.name.as_deref());
-        out.push('}');
+        let ThreadLabel { number, name } = &leak.thread;
+        out.key("thread").open('{').key("number").number(*number);
+        write_text(out, "name", name.as_deref());
+        out.close('}');
     }
-    add_text(out, "scope", leak.scope.as_deref());
+    write_text(out, "scope", leak.scope.as_deref());
     if let Some(location) = &leak.location {
-        out.push_str(", \"location\": {\"file\": ");
-        add_quoted(out, &location.file);
-        add_line(out, location);
-        out.push('}');
+        out.key("location").open('{');
+        write_location(out, location);
+        out.close('}');
     }
-    out.push_str(", \"stack\": [");
-    for (index, frame) in leak.stack.iter().enumerate() {
-        out.push_str(if index == 0 { "" } else { ", " });
+    out.key("stack").open('[');
+    for frame in &*leak.stack {
         write_frame(out, frame);
     }
-    out.push_str("]}");
+    out.close(']').close('}');
 }
 
-fn write_frame(out: &mut String, frame: &StackFrame) {
-    add(out, format_args!("{{\"address\": {}", frame.address));
-    add_text(out, "function", frame.function.as_deref());
+fn write_frame(out: &mut Writer, frame: &StackFrame) {
+    out.open('{').key("address").number(frame.address);
+    write_text(out, "function", frame.function.as_deref());
     if let Some(location) = &frame.location {
-        add_text(out, "file", Some(&location.file));
-        add_line(out, location);
+        write_location(out, location);
     }
-    out.push('}');
+    out.close('}');
 }
 
-fn add_line(out: &mut String, location: &SourceLocation) {
-    let SourceLocation { line, column, .. } = location;
-    add(
-        out,
-        format_args!(", \"line\": {line}, \"column\": {column}"),
-    );
+fn write_location(out: &mut Writer, location: &SourceLocation) {
+    out.key("file").string(&location.file);
+    out.key("line").number(location.line);
+    out.key("column").number(location.column);
 }
 
-fn add_text(out: &mut String, name: &str, text: Option<&str>) {
+fn write_text(out: &mut Writer, name: &str, text: Option<&str>) {
     if let Some(text) = text {
-        add(out, format_args!(", \"{name}\": "));
-        add_quoted(out, text);
+        out.key(name).string(text);
     }
-}
-
-fn add_quoted(out: &mut String, text: &str) {
-    out.push('"');
-    for character in text.chars() {
-        match character {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            control if control < ' ' => add(out, format_args!("\\u{:04x}", u32::from(control))),
-            other => out.push(other),
-        }
-    }
-    out.push('"');
-}
-
-fn add(out: &mut String, text: fmt::Arguments<'_>) {
-    // A string takes whatever is written.
-    let _ = out.write_fmt(text);
 }
 
 #[cfg(test)]

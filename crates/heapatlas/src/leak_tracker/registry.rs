@@ -23,8 +23,8 @@ use super::misuse::{self, MisuseKind};
 use super::scope::{self, Current, NO_SCOPE};
 use super::{held_back, stacks, threads};
 use crate::guard;
-use crate::os::memory;
 use crate::os::moment::{self, Moment};
+use crate::os::{KeepErrno, memory};
 use crate::stack::{self, StackId};
 
 /// What is known of a block.
@@ -196,6 +196,8 @@ unsafe fn free_tracked(
     family: Option<Family>,
     location: Option<&'static Location<'static>>,
 ) {
+    // A `free` that changes it surprises those who clean up before they look at it.
+    let _errno = KeepErrno::new();
     let address = address_of(block);
     // Within heapatlas (and in a signal handler that came there) only the record goes.
     let Some(guard) = guard::enter() else {
