@@ -1,0 +1,9 @@
+//! What differs from system to system, each with its fallback.
+
+mod errno;
+pub(crate) mod memory;
+pub(crate) mod moment;
+mod thread_end;
+
+pub(crate) use errno::KeepErrno;
+pub(crate) use thread_end::ThreadEnd;
