@@ -1,5 +1,6 @@
 //! What differs from system to system, each with its fallback.
 
+pub(crate) mod cpu_time;
 mod errno;
 mod thread_end;
 
