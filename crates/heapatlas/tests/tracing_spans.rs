@@ -364,8 +364,7 @@ fn tasks_of_tokio_go_by_their_name_or_line() {
     span_of_tokio("", 34).in_scope(|| drop(block(2)));
     check(row(&["accept loop"]).total.memory, (40, 1), (40, 1), 40);
     check(row(&["src/main.rs:34:5"]).total.memory, (2, 1), (2, 1), 2);
-    let other = trace_span!(parent: None, "runtime.spawn");
-    other.in_scope(|| drop(block(9)));
+    trace_span!(parent: None, "runtime.spawn").in_scope(|| drop(block(9)));
     check(row(&["runtime.spawn"]).total.memory, (9, 1), (9, 1), 9);
 }
 
