@@ -11,6 +11,7 @@
 mod alloc;
 mod fork;
 mod guard;
+mod json;
 mod os;
 mod region;
 mod stack;

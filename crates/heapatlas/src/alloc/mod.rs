@@ -1,11 +1,13 @@
 //! The allocator: it forwards to another one, and tells what it was asked for.
 //!
 //! In reading order: `mode` (what is told, a byte), `events` (what is done for an allocation), `counters` (sums
-//! without stacks).
+//! without stacks), `sums` (sums for each stack), `clock`.
 
+mod clock;
 mod counters;
 mod events;
 mod mode;
+pub(crate) mod sums;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
@@ -13,6 +15,7 @@ pub use counters::{ProcessTotals, ThreadTotals, process_totals, thread_totals};
 pub(crate) use counters::{begin_peak, end_peak};
 pub use mode::set_mode;
 pub use mode::{Mode, NotInstalled, is_counting, is_installed};
+pub(crate) use sums::{hold_for_fork, open_after_fork};
 
 /// An allocator that can tell what a program allocates. It forwards every request to another one, the system's unless
 /// said otherwise.

@@ -12,7 +12,7 @@ pub(crate) use none::ThreadEnd;
 #[cfg(unix)]
 mod posix {
     use std::ffi::c_void;
-    use std::sync::atomic::AtomicU32;
+    use std::sync::atomic::AtomicUsize;
     use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 
     use heapatlas_record::pages;
@@ -20,12 +20,12 @@ mod posix {
     /// A key of the C library, made when something is first noted.
     pub(crate) struct ThreadEnd {
         /// 0 at first, `BEING_MADE` while a thread makes it, `FAILED`, or the key and 1.
-        key: AtomicU32,
+        key: AtomicUsize,
         at_end: unsafe extern "C" fn(*mut c_void),
     }
 
-    const BEING_MADE: u32 = u32::MAX;
-    const FAILED: u32 = u32::MAX - 1;
+    const BEING_MADE: usize = usize::MAX;
+    const FAILED: usize = usize::MAX - 1;
     /// About two seconds.
     const TURNS: u32 = 3000;
 
@@ -33,7 +33,7 @@ mod posix {
         /// `at_end` will get what a thread has noted last.
         pub(crate) const fn new(at_end: unsafe extern "C" fn(*mut c_void)) -> Self {
             Self {
-                key: AtomicU32::new(0),
+                key: AtomicUsize::new(0),
                 at_end,
             }
         }
@@ -54,7 +54,8 @@ mod posix {
                 match self.key.load(Acquire) {
                     BEING_MADE => pages::wait(turn),
                     0 | FAILED => return None,
-                    key => return libc::pthread_key_t::try_from(key - 1).ok(),
+                    // A type of 32 or 64 bits, as the system has it; it came from there.
+                    key => return Some((key - 1) as libc::pthread_key_t),
                 }
             }
             None
@@ -72,8 +73,7 @@ mod posix {
             let mut key = 0;
             // SAFETY: the destructor takes whatever is noted.
             let is_made = unsafe { libc::pthread_key_create(&mut key, Some(self.at_end)) } == 0;
-            let key = u32::try_from(key).ok().filter(|&key| key < FAILED - 1);
-            let made = key.filter(|_| is_made).map_or(FAILED, |key| key + 1);
+            let made = if is_made { key as usize + 1 } else { FAILED };
             self.key.store(made, Release);
         }
     }

@@ -56,6 +56,33 @@ pub(crate) fn addresses(stack: StackId) -> Vec<u64> {
     std::iter::from_fn(step).collect()
 }
 
+/// The stack of the `frames` innermost frames of `stack`; itself if it has no more. Does not allocate. `None` when
+/// there is no memory for it.
+pub(crate) fn cut(stack: StackId, frames: usize) -> Option<StackId> {
+    let mut beyond = stack.0;
+    for _ in 0..frames {
+        let Some((parent, _)) = STACKS.node(beyond) else {
+            return Some(stack);
+        };
+        beyond = parent;
+    }
+    match STACKS.node(beyond) {
+        Some(_) => cut_under(stack.0, frames).map(StackId),
+        None => Some(stack),
+    }
+}
+
+/// As deep as the stack that is cut, at most.
+fn cut_under(node: u32, frames: usize) -> Option<u32> {
+    match frames.checked_sub(1) {
+        None => Some(heapatlas_record::shared_stacks::CUT_OFF),
+        Some(outer) => {
+            let (parent, address) = STACKS.node(node)?;
+            STACKS.intern(cut_under(parent, outer)?, address)
+        }
+    }
+}
+
 /// Whether outer frames are missing.
 pub(crate) fn is_cut_off(stack: StackId) -> bool {
     let mut node = stack.0;
