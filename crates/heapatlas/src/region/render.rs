@@ -4,6 +4,7 @@ use std::fmt::{self, Write};
 use std::time::Duration;
 
 use super::{RegionMemory, RegionRow, RegionStats, RegionTable};
+use crate::json::Writer;
 
 impl fmt::Display for RegionStats {
     /// One line: `1.24 ms (1.20 ms cpu), allocated 1.2 MiB in 12 blocks, freed 1.0 MiB in 10, peak 1.1 MiB`.
@@ -86,80 +87,71 @@ impl RegionTable {
     /// `null`.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let mut json = format!(
-            r#"{{"version":1,"counts_memory":{},"without_row":{},"rows":["#,
-            self.counts_memory, self.without_row
-        );
-        for (index, row) in self.rows.iter().enumerate() {
-            json.push_str(if index == 0 { "" } else { "," });
-            self.push_row(&mut json, index, row);
+        let mut json = Writer::new();
+        json.open('{').key("version").number(1_u64);
+        json.key("counts_memory").bool(self.counts_memory);
+        json.key("without_row").number(self.without_row);
+        json.key("rows").open('[');
+        for index in 0..self.rows.len() {
+            self.write_row(&mut json, index);
         }
-        json.push_str("]}");
-        json
+        json.close(']').close('}');
+        json.finish()
     }
 
-    fn push_row(&self, json: &mut String, index: usize, row: &RegionRow) {
-        let path: Vec<String> = self.path(index).into_iter().map(json_string).collect();
-        let parent = row
-            .parent
-            .map_or("null".to_owned(), |parent| parent.to_string());
-        let cpu = match (row.total.cpu, row.own.cpu) {
-            (Some(total), Some(own)) => {
-                format!(
-                    r#"{{"total":{},"own":{}}}"#,
-                    total.as_nanos(),
-                    own.as_nanos()
-                )
-            }
-            _ => "null".to_owned(),
+    fn write_row(&self, json: &mut Writer, index: usize) {
+        let row = &self.rows[index];
+        json.open('{').key("path").open('[');
+        for name in self.path(index) {
+            json.string(name);
+        }
+        json.close(']').key("level").number(row.level as u64);
+        json.key("parent");
+        match row.parent {
+            Some(parent) => json.number(parent as u64),
+            None => json.null(),
         };
-        let peak = |memory: RegionMemory| format!(r#","peak_bytes":{}"#, memory.peak_bytes);
-        json.push_str(&format!(
-            r#"{{"path":[{}],"level":{},"parent":{parent},"count":{},"wall_ns":{{"total":{},"own":{},"mean":{},"max":{}}},"cpu_ns":{cpu},"memory":{},"own_memory":{}}}"#,
-            path.join(","),
-            row.level,
-            row.count,
-            row.total.wall.as_nanos(),
-            row.own.wall.as_nanos(),
-            row.wall_mean.as_nanos(),
-            row.wall_max.as_nanos(),
-            json_memory(row.total.memory, peak),
-            json_memory(row.own.memory, |_| String::new()),
-        ));
+        json.key("count").number(row.count);
+        json.key("wall_ns").open('{');
+        json.key("total").number(row.total.wall.as_nanos());
+        json.key("own").number(row.own.wall.as_nanos());
+        json.key("mean").number(row.wall_mean.as_nanos());
+        json.key("max").number(row.wall_max.as_nanos()).close('}');
+        write_cpu(json, row);
+        write_memory(json.key("memory"), row.total.memory, true);
+        write_memory(json.key("own_memory"), row.own.memory, false);
+        json.close('}');
     }
 }
 
-fn json_memory(memory: Option<RegionMemory>, more: impl Fn(RegionMemory) -> String) -> String {
-    let Some(memory) = memory else {
-        return "null".to_owned();
+fn write_cpu(json: &mut Writer, row: &RegionRow) {
+    json.key("cpu_ns");
+    let (Some(total), Some(own)) = (row.total.cpu, row.own.cpu) else {
+        json.null();
+        return;
     };
-    format!(
-        r#"{{"allocated":{{"bytes":{},"blocks":{}}},"freed":{{"bytes":{},"blocks":{}}},"net":{{"bytes":{},"blocks":{}}}{}}}"#,
-        memory.allocated_bytes,
-        memory.allocated_blocks,
-        memory.freed_bytes,
-        memory.freed_blocks,
-        memory.net_bytes(),
-        memory.net_blocks(),
-        more(memory)
-    )
+    json.open('{').key("total").number(total.as_nanos());
+    json.key("own").number(own.as_nanos()).close('}');
 }
 
-fn json_string(text: &str) -> String {
-    let mut json = String::from("\"");
-    for character in text.chars() {
-        match character {
-            '"' => json.push_str("\\\""),
-            '\\' => json.push_str("\\\\"),
-            '\u{0}'..='\u{1f}' => {
-                // Writing to a string does not fail.
-                let _ = write!(json, "\\u{:04x}", u32::from(character));
-            }
-            _ => json.push(character),
-        }
+fn write_memory(json: &mut Writer, memory: Option<RegionMemory>, with_peak: bool) {
+    let Some(memory) = memory else {
+        json.null();
+        return;
+    };
+    json.open('{').key("allocated").open('{');
+    json.key("bytes").number(memory.allocated_bytes);
+    json.key("blocks").number(memory.allocated_blocks);
+    json.close('}').key("freed").open('{');
+    json.key("bytes").number(memory.freed_bytes);
+    json.key("blocks").number(memory.freed_blocks);
+    json.close('}').key("net").open('{');
+    json.key("bytes").signed(memory.net_bytes());
+    json.key("blocks").signed(memory.net_blocks()).close('}');
+    if with_peak {
+        json.key("peak_bytes").number(memory.peak_bytes);
     }
-    json.push('"');
-    json
+    json.close('}');
 }
 
 struct Column {
@@ -402,13 +394,13 @@ times only: memory is counted where a heapatlas::Alloc is the global allocator
         table.rows[1].own.cpu = None;
         let expected = concat!(
             r#"{"version":1,"counts_memory":true,"without_row":0,"rows":["#,
-            r#"{"path":["load \"all\"\u000a"],"level":0,"parent":null,"count":1,"#,
+            r#"{"path":["load \"all\"\n"],"level":0,"parent":null,"count":1,"#,
             r#""wall_ns":{"total":3000,"own":1000,"mean":3000,"max":3000},"cpu_ns":{"total":1500,"own":500},"#,
             r#""memory":{"allocated":{"bytes":2000,"blocks":20},"freed":{"bytes":1500,"blocks":15},"#,
             r#""net":{"bytes":500,"blocks":5},"peak_bytes":2000},"#,
             r#""own_memory":{"allocated":{"bytes":1000,"blocks":10},"freed":{"bytes":0,"blocks":0},"#,
             r#""net":{"bytes":1000,"blocks":10}}},"#,
-            r#"{"path":["load \"all\"\u000a","parse"],"level":1,"parent":0,"count":1200,"#,
+            r#"{"path":["load \"all\"\n","parse"],"level":1,"parent":0,"count":1200,"#,
             r#""wall_ns":{"total":2000,"own":2000,"mean":1,"max":2},"cpu_ns":null,"memory":null,"#,
             r#""own_memory":{"allocated":{"bytes":1000,"blocks":10},"freed":{"bytes":1500,"blocks":15},"#,
             r#""net":{"bytes":-500,"blocks":-5}}}]}"#
