@@ -96,6 +96,23 @@ fn question_mark_return_break_and_continue_end_the_region() {
     check(row.total.memory, (6 * 64 + 1, 7), (6 * 64, 6), 65);
 }
 
+/// The lints of whoever uses the macro stay silent, and its names are its own.
+#[deny(warnings)]
+#[test]
+fn the_macro_disturbs_nobody() {
+    #[allow(unused_variables)]
+    fn drop(region: u8) {}
+    fn only_returns() -> u8 {
+        measure!("only returns", return 5)
+    }
+    let (region, value) = (1, 2);
+    measure!("disturbs", drop(region + value));
+    measure!("disturbs", ());
+    assert_eq!(only_returns(), 5);
+    assert_eq!(row(&["disturbs"]).count, 2);
+    assert_eq!(row(&["only returns"]).count, 1);
+}
+
 #[test]
 fn temporaries_end_in_the_region() {
     let length = measure!("temporaries", black_box(block(500)).capacity());

@@ -14,8 +14,7 @@
         target_os = "ios",
         target_os = "freebsd"
     ),
-    not(miri),
-    not(heapatlas_fallback)
+    not(any(miri, heapatlas_fallback))
 ))]
 mod system {
     pub(crate) const IS_KNOWN: bool = true;
@@ -41,8 +40,7 @@ mod system {
         target_os = "ios",
         target_os = "freebsd"
     ),
-    not(miri),
-    not(heapatlas_fallback)
+    not(any(miri, heapatlas_fallback))
 )))]
 mod system {
     pub(crate) const IS_KNOWN: bool = false;

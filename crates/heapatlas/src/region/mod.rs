@@ -125,10 +125,11 @@ macro_rules! measure {
     ($name:expr, $body:expr $(,)?) => {{
         let region = $crate::Region::start($name);
         // Not as the last expression: its temporaries would outlive the region.
+        #[allow(clippy::diverging_sub_expression)]
         let value = $body;
         #[allow(unreachable_code)]
         {
-            drop(region);
+            ::core::mem::drop(region);
             value
         }
     }};

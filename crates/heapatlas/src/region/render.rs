@@ -170,12 +170,12 @@ const COLUMNS: [Column; 13] = [
     Column { title: "region", is_shown: ALWAYS, cell: |row| format!("{:1$}{2}", "", 2 * row.level, printable(&row.name)) },
     Column { title: "count", is_shown: ALWAYS, cell: |row| Count(row.count).to_string() },
     Column { title: "wall", is_shown: ALWAYS, cell: |row| Time(row.total.wall).to_string() },
-    Column { title: "own", is_shown: ALWAYS, cell: |row| Time(row.own.wall).to_string() },
+    Column { title: "(own)", is_shown: ALWAYS, cell: |row| Time(row.own.wall).to_string() },
     Column { title: "mean", is_shown: ALWAYS, cell: |row| Time(row.wall_mean).to_string() },
     Column { title: "max", is_shown: ALWAYS, cell: |row| Time(row.wall_max).to_string() },
     Column { title: "cpu", is_shown: WITH_CPU, cell: |row| row.total.cpu.map_or_else(String::new, |cpu| Time(cpu).to_string()) },
     Column { title: "allocated", is_shown: WITH_MEMORY, cell: |row| memory(&row.total, |memory| memory.allocated_bytes.into()) },
-    Column { title: "own", is_shown: WITH_MEMORY, cell: |row| memory(&row.own, |memory| memory.allocated_bytes.into()) },
+    Column { title: "(own)", is_shown: WITH_MEMORY, cell: |row| memory(&row.own, |memory| memory.allocated_bytes.into()) },
     Column { title: "blocks", is_shown: WITH_MEMORY, cell: |row| Count(row.total.memory.unwrap_or_default().allocated_blocks).to_string() },
     Column { title: "freed", is_shown: WITH_MEMORY, cell: |row| memory(&row.total, |memory| memory.freed_bytes.into()) },
     Column { title: "net", is_shown: WITH_MEMORY, cell: |row| memory(&row.total, |memory| memory.net_bytes().into()) },
@@ -364,7 +364,7 @@ mod tests {
     #[test]
     fn a_table_is_aligned() {
         let expected = "\
-region       count     wall      own     mean      max      cpu  allocated     own  blocks    freed     net     peak
+region       count     wall    (own)     mean      max      cpu  allocated   (own)  blocks    freed     net     peak
 load \"all\"\u{fffd}      1  3.00 µs  1.00 µs  3.00 µs  3.00 µs  1.50 µs    2.0 KiB  1000 B      20  1.5 KiB   500 B  2.0 KiB
   parse      1,200  2.00 µs  2.00 µs     1 ns     2 ns  1.00 µs     1000 B  1000 B      10  1.5 KiB  -500 B   1000 B
 ";
@@ -378,7 +378,7 @@ load \"all\"\u{fffd}      1  3.00 µs  1.00 µs  3.00 µs  3.00 µs  1.50 µs   
         table.rows.truncate(1);
         table.without_row = 1234;
         let expected = "\
-region       count     wall      own     mean      max      cpu
+region       count     wall    (own)     mean      max      cpu
 load \"all\"\u{fffd}      1  3.00 µs  1.00 µs  3.00 µs  3.00 µs  1.50 µs
 times only: memory is counted where a heapatlas::Alloc is the global allocator
 1,234 executions are part of the row around them: there are too many names, or they are nested too deep
