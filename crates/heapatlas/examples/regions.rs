@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release --example regions`
 
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
 use std::collections::BTreeMap;
 use std::num::ParseIntError;
 use std::thread;

@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release --features tracing --example tracing`
 
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
 use std::future::Future;
 
 use heapatlas::tracing_layer::MemoryLayer;
