@@ -2,16 +2,18 @@
 //!
 //! In reading order: `guard` (what heapatlas itself allocates does not count), `stack` (the stack of a call as
 //! one number), `fork` (what a forked child may rely on), `alloc` (the global allocator and its modes),
-//! `region` (time and memory of pieces of code; for spans `tracing_layer`).
+//! [`ffi`] and `leak_tracker` (native memory), `region` (time and memory of pieces of code; for spans `tracing_layer`).
 
 #![warn(missing_docs)]
 // Modules that the next parts stand on.
 #![allow(dead_code, unused_imports)]
 
 mod alloc;
+pub mod ffi;
 mod fork;
 mod guard;
 mod json;
+mod leak_tracker;
 mod os;
 mod region;
 mod stack;
@@ -21,6 +23,18 @@ pub mod tracing_layer;
 pub use alloc::{
     Alloc, Mode, NotInstalled, ProcessTotals, ThreadTotals, is_counting, is_installed,
     process_totals, set_mode, thread_totals,
+};
+pub use ffi::{
+    AdaptiveCalloc, AdaptiveMalloc, DiagnosticCalloc, DiagnosticMalloc, NativeAllocator, NativeBox,
+    adaptive_calloc, adaptive_calloc_bytes, adaptive_free, adaptive_malloc, adaptive_malloc_bytes,
+    adaptive_realloc, adaptive_realloc_bytes, diagnostic_calloc, diagnostic_calloc_bytes,
+    diagnostic_free, diagnostic_malloc, diagnostic_malloc_bytes, diagnostic_realloc,
+    diagnostic_realloc_bytes, native_free,
+};
+pub use leak_tracker::{
+    Allocation, ConsoleEmitter, EnteredScope, Filter, JsonEmitter, LeakError, LeakFileError,
+    LeakScope, LeakTracker, LeaksEmitter, Misuse, MisuseError, MisuseKind, Pattern, PatternError,
+    ScopedFuture, SourceLocation, StackFrame, TRACKS_ADAPTIVE, TestScope, ThreadLabel, read_leaks,
 };
 pub use region::{
     Region, RegionMemory, RegionRow, RegionStats, RegionTable, Task, regions, regions_by_thread,

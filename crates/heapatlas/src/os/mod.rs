@@ -2,6 +2,8 @@
 
 pub(crate) mod cpu_time;
 mod errno;
+pub(crate) mod memory;
+pub(crate) mod moment;
 mod thread_end;
 
 pub(crate) use errno::KeepErrno;
