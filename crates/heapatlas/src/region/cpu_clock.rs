@@ -5,12 +5,11 @@
 //! starts anew, so that errors do not add up from one to the next.
 
 use std::cell::Cell;
-use std::time::{Duration, Instant};
 
-use crate::os::cpu_time;
+use crate::os::clocks;
 
 /// How long an answer serves.
-const SERVES: Duration = Duration::from_micros(20);
+const SERVES_NS: u64 = 20_000;
 
 thread_local! {
     // Constant and without a destructor: usable while a thread ends.
@@ -19,29 +18,30 @@ thread_local! {
 
 #[derive(Clone, Copy)]
 struct Answer {
-    wall: Instant,
+    wall_ns: u64,
     cpu_ns: u64,
 }
 
-/// The processor time at the moment `wall`, which is now. 0 where it is not known, see [`cpu_time::IS_KNOWN`].
+/// The processor time at the moment `wall_ns`, which is now. 0 where it is not known, see
+/// [`clocks::IS_CPU_TIME_KNOWN`].
 #[inline]
-pub(super) fn at(wall: Instant) -> u64 {
-    if !cpu_time::IS_KNOWN {
+pub(super) fn at(wall_ns: u64) -> u64 {
+    if !clocks::IS_CPU_TIME_KNOWN {
         return 0;
     }
     if let Some(answer) = ANSWER.get() {
-        let since = wall.saturating_duration_since(answer.wall);
-        if since < SERVES {
-            return answer.cpu_ns + u64::from(since.subsec_nanos());
+        let since = wall_ns.saturating_sub(answer.wall_ns);
+        if since < SERVES_NS {
+            return answer.cpu_ns + since;
         }
     }
-    ask(wall)
+    ask(wall_ns)
 }
 
 #[inline(never)]
-fn ask(wall: Instant) -> u64 {
-    let cpu_ns = cpu_time::of_this_thread();
-    ANSWER.set(Some(Answer { wall, cpu_ns }));
+fn ask(wall_ns: u64) -> u64 {
+    let cpu_ns = clocks::cpu_time_of_this_thread();
+    ANSWER.set(Some(Answer { wall_ns, cpu_ns }));
     cpu_ns
 }
 
@@ -50,26 +50,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn after_a_wait_it_is_the_clock_of_the_kernel() {
-        let ends = Instant::now() + 2 * SERVES;
-        at(Instant::now());
-        std::thread::sleep(2 * SERVES);
+    fn after_a_while_it_is_the_clock_of_the_kernel() {
+        let begin = clocks::now();
+        at(begin);
         let [lower, now, upper] = [
-            cpu_time::of_this_thread(),
-            at(Instant::now().max(ends)),
-            cpu_time::of_this_thread(),
+            clocks::cpu_time_of_this_thread(),
+            at(begin + SERVES_NS),
+            clocks::cpu_time_of_this_thread(),
         ];
         assert!(lower <= now && now <= upper, "{lower} {now} {upper}");
     }
 
     #[test]
-    fn within_an_answer_it_runs_as_the_wall_does() {
-        let begin = Instant::now();
-        let step = SERVES / 4;
+    fn within_an_answer_it_runs_as_the_clock_does() {
+        let begin = clocks::now();
         ANSWER.set(None);
-        let answers = [0, 1, 2, 3].map(|steps| at(begin + steps * step));
-        let step = if cpu_time::IS_KNOWN { 5000 } else { 0 };
-        assert!(answers.is_sorted_by_key(|answer| *answer));
+        let answers = [0, 5000, 10_000, 15_000].map(|since| at(begin + since));
+        let step = if clocks::IS_CPU_TIME_KNOWN { 5000 } else { 0 };
         assert!(answers.windows(2).all(|pair| pair[1] - pair[0] == step));
     }
 }

@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use reading::Figures;
 
-use crate::os::cpu_time;
+use crate::os::clocks;
 
 pub use table::{RegionRow, RegionTable, regions, regions_by_thread, reset_regions};
 pub use task::{Task, task};
@@ -183,7 +183,7 @@ impl RegionStats {
     fn new(figures: &Figures, peak_bytes: Option<u64>) -> Self {
         Self {
             wall: Duration::from_nanos(figures.wall_ns),
-            cpu: cpu_time::IS_KNOWN.then_some(Duration::from_nanos(figures.cpu_ns)),
+            cpu: clocks::IS_CPU_TIME_KNOWN.then_some(Duration::from_nanos(figures.cpu_ns)),
             memory: peak_bytes.map(|peak_bytes| RegionMemory {
                 allocated_bytes: figures.allocated_bytes,
                 allocated_blocks: figures.allocated_blocks,

@@ -207,18 +207,22 @@ impl OpenRegions {
     #[inline]
     fn end(&mut self, index: usize, now: &Reading) -> RegionStats {
         self.charge_innermost(now);
-        let region = &self.regions[index];
-        let figures = now.since(&region.start);
         let peak_bytes = self.end_peak(index);
-        let region = self.regions.remove(index);
-        match &region.execution {
+        let region = &mut self.regions[index];
+        let figures = now.since(&region.start);
+        let is_counted = region.was_counting && alloc::is_counting();
+        match region.execution.take() {
             Some(execution) => self.credit(execution, &figures, peak_bytes),
             None if region.place.is_own && region.start_resets == lanes::resets() => {
                 region.figures.add_execution(figures.wall_ns, peak_bytes);
             }
             None => {}
         }
-        let is_counted = region.was_counting && alloc::is_counting();
+        if index + 1 == self.regions.len() {
+            self.regions.truncate(index);
+        } else {
+            self.regions.remove(index);
+        }
         RegionStats::new(&figures, is_counted.then_some(peak_bytes))
     }
 
@@ -262,8 +266,8 @@ impl OpenRegions {
 
     /// Adds a poll to an execution, and to those around it which it did not run inside of: what a span had on another
     /// thread belongs to its parent, too.
-    fn credit(&self, execution: &Arc<Execution>, figures: &Figures, peak_bytes: u64) {
-        let mut next = Some(execution);
+    fn credit(&self, execution: Arc<Execution>, figures: &Figures, peak_bytes: u64) {
+        let mut next = Some(&execution);
         while let Some(execution) = next {
             if self
                 .regions

@@ -1,14 +1,13 @@
 //! What clocks and counters of this thread say at one moment, and what happened between two moments.
 
-use std::time::Instant;
-
 use super::cpu_clock;
 use crate::alloc::{self, ThreadTotals};
+use crate::os::clocks;
 
 /// One moment of this thread.
 #[derive(Clone, Copy)]
 pub(super) struct Reading {
-    wall: Instant,
+    wall_ns: u64,
     cpu_ns: u64,
     totals: ThreadTotals,
 }
@@ -27,10 +26,10 @@ pub(super) struct Figures {
 impl Reading {
     #[inline]
     pub(super) fn now() -> Self {
-        let wall = Instant::now();
+        let wall_ns = clocks::now();
         Self {
-            wall,
-            cpu_ns: cpu_clock::at(wall),
+            wall_ns,
+            cpu_ns: cpu_clock::at(wall_ns),
             totals: alloc::thread_totals(),
         }
     }
@@ -39,9 +38,8 @@ impl Reading {
     #[inline]
     pub(super) fn since(&self, earlier: &Self) -> Figures {
         let (now, then) = (&self.totals, &earlier.totals);
-        let wall = self.wall.saturating_duration_since(earlier.wall);
         Figures {
-            wall_ns: wall.as_nanos() as u64,
+            wall_ns: self.wall_ns.saturating_sub(earlier.wall_ns),
             cpu_ns: self.cpu_ns.saturating_sub(earlier.cpu_ns),
             allocated_bytes: now.allocated_bytes.saturating_sub(then.allocated_bytes),
             allocated_blocks: now.allocated_blocks.saturating_sub(then.allocated_blocks),
