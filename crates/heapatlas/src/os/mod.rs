@@ -1,5 +1,6 @@
 //! What differs from system to system, each with its fallback.
 
+pub(crate) mod clocks;
 mod errno;
 pub(crate) mod memory;
 pub(crate) mod moment;
