@@ -55,7 +55,12 @@ const fn pure(
 #[rustfmt::skip]
 const LAYERS: &[Layer] = &[
     // In the measured process.
-    layer("heapatlas", &["heapatlas-record", "heapatlas-trace", "heapatlas-usage"], &["libc"]),
+    layer("heapatlas", &["heapatlas-record", "heapatlas-trace", "heapatlas-usage"],
+        &["libc",
+            // A feature: collections in tracked memory.
+            "allocator-api2",
+            // Feature `tracing`: a layer cannot be written without the crates that define layers and spans.
+            "tracing-core", "tracing-subscriber"]),
     layer("heapatlas-record", &["heapatlas-trace"], &["libc", "gimli"]),
     layer("heapatlas-trace", &[], &[]),
     layer("heapatlas-usage", &[], &[]),

@@ -13,7 +13,7 @@ pub(crate) fn prepare() {
     if IS_PREPARED.swap(true, Relaxed) {
         return;
     }
-    #[cfg(unix)]
+    #[cfg(all(unix, not(miri)))]
     // SAFETY: the handlers live as long as the process; where there is no memory for them, a child may have to
     // wait as written above.
     unsafe {
@@ -21,16 +21,18 @@ pub(crate) fn prepare() {
     }
 }
 
-#[cfg(unix)]
+#[cfg(all(unix, not(miri)))]
 extern "C" fn before() {
     crate::profiler::hold_for_fork();
+    crate::leak_tracker::hold_for_fork();
     crate::alloc::hold_for_fork();
     crate::stack::hold_for_fork();
 }
 
-#[cfg(unix)]
+#[cfg(all(unix, not(miri)))]
 extern "C" fn after() {
     crate::stack::open_after_fork();
     crate::alloc::open_after_fork();
+    crate::leak_tracker::open_after_fork();
     crate::profiler::open_after_fork();
 }
