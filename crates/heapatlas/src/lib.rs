@@ -9,4 +9,5 @@
 
 mod fork;
 mod guard;
+mod names;
 mod stack;
