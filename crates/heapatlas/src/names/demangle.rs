@@ -462,6 +462,10 @@ impl<'s> Printer<'s> {
     }
 
     fn type_(&mut self) -> Option<()> {
+        // A tuple that takes up the arguments of a function.
+        if self.eat(b'w') {
+            self.print("#[splat] ")?;
+        }
         let tag = self.next()?;
         if let Some(name) = basic_type(tag) {
             return self.print(name);
@@ -498,6 +502,11 @@ impl<'s> Printer<'s> {
                 let count = self.list(&mut Self::type_)?;
                 self.print(if count == 1 { ",)" } else { ")" })?;
             }
+            b'W' => {
+                self.type_()?;
+                self.print(" is ")?;
+                self.pattern()?;
+            }
             b'F' => self.binder(&mut Self::function_type)?,
             b'D' => self.dyn_type()?,
             b'B' => self.back_reference(&mut Self::type_)?,
@@ -507,6 +516,32 @@ impl<'s> Printer<'s> {
             }
         }
         self.leave();
+        Some(())
+    }
+
+    /// Which values of a type are valid.
+    fn pattern(&mut self) -> Option<()> {
+        self.enter()?;
+        match self.next()? {
+            b'R' => {
+                self.constant(false)?;
+                self.print("..=")?;
+                self.constant(false)?;
+            }
+            b'O' => self.patterns()?,
+            b'N' => self.print("!null")?,
+            _ => return None,
+        }
+        self.leave();
+        Some(())
+    }
+
+    fn patterns(&mut self) -> Option<()> {
+        self.pattern()?;
+        while !self.eat(b'E') {
+            self.print(" | ")?;
+            self.pattern()?;
+        }
         Some(())
     }
 
