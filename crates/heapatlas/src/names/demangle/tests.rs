@@ -464,34 +464,70 @@ fn nesting_is_bounded() {
     }
 }
 
+/// A number as v0 symbols have it: `_` is 0, `0_` is 1.
+fn base_62(number: usize) -> String {
+    const DIGITS: &[u8; 62] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    let Some(mut rest) = number.checked_sub(1) else {
+        return String::from("_");
+    };
+    let mut digits = String::from("_");
+    loop {
+        digits.insert(0, char::from(DIGITS[rest % 62]));
+        rest /= 62;
+        if rest == 0 {
+            return digits;
+        }
+    }
+}
+
+/// A list of tuples, each with the one before it twice.
+fn doubling_tuples(count: usize) -> String {
+    let mut symbol = String::from("IC1f");
+    let mut last = symbol.len();
+    symbol.push_str("TE");
+    for _ in 0..count {
+        let reference = format!("B{}", base_62(last));
+        last = symbol.len();
+        symbol.push_str(&format!("T{reference}{reference}E"));
+    }
+    format!("_R{symbol}E")
+}
+
 #[test]
 fn output_is_bounded() {
-    // Each tuple names the one before it twice.
-    let mut symbol = String::from("_RIC1fTEE");
-    symbol.truncate(symbol.len() - 1);
-    let mut last = 4;
-    for _ in 0..40 {
-        let position = symbol.len() - "_R".len();
-        let reference = match last {
-            1..=61 => format!("B{}_", DIGITS[last - 1] as char),
-            _ => {
-                let number = last - 1;
-                format!(
-                    "B{}{}_",
-                    DIGITS[number / 62] as char,
-                    DIGITS[number % 62] as char
-                )
-            }
-        };
-        symbol.push_str(&format!("T{reference}{reference}E"));
-        last = position;
+    let doubled = demangle(&doubling_tuples(2));
+    assert_eq!(
+        doubled.as_deref(),
+        Some("f::<(), ((), ()), (((), ()), ((), ()))>")
+    );
+    let symbol = doubling_tuples(12);
+    assert_eq!(demangle(&symbol), peer(&symbol));
+    assert!(demangle(&symbol).is_some());
+    assert_eq!(demangle(&doubling_tuples(40)), None);
+
+    let v0 = |length: usize| format!("_RC{length}{}", "x".repeat(length));
+    let legacy = |length: usize| format!("_ZN{length}{}17h0123456789abcdefE", "x".repeat(length));
+    for symbol_of in [&v0 as &dyn Fn(usize) -> String, &legacy] {
+        assert_eq!(
+            demangle(&symbol_of(OUTPUT_LIMIT)),
+            Some("x".repeat(OUTPUT_LIMIT))
+        );
+        assert_eq!(demangle(&symbol_of(OUTPUT_LIMIT + 1)), None);
+        assert_eq!(demangle(&format!("{}.a", symbol_of(OUTPUT_LIMIT))), None);
     }
-    symbol.push('E');
-    assert_eq!(demangle(&symbol), None);
-    assert_eq!(peer(&symbol), None);
-    let long = format!("_RNvC1a{}{}", OUTPUT_LIMIT, "x".repeat(OUTPUT_LIMIT));
-    assert_eq!(demangle(&long), None);
+    // Lifetimes without end.
     assert_eq!(demangle("_RIC1fFGZZZZ_EuE"), None);
 }
 
-const DIGITS: &[u8; 62] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+/// Each reference reads the long path of an impl again, which shows nothing.
+#[test]
+fn work_is_bounded() {
+    let path = format!("{}C1a{}", "Nv".repeat(400), "1b".repeat(400));
+    let type_at = format!("B{}", base_62("IC1f".len()));
+    let symbol = |count: usize| format!("_RIC1fM{path}h{}E", type_at.repeat(count));
+    assert_eq!(
+        demangle(&symbol(100)).as_deref().map(str::len),
+        Some("f::<<u8>>".len() + 100 * 6)
+    );
+    assert_eq!(demangle(&symbol(8000)), None);
+}
