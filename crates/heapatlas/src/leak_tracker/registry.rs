@@ -362,7 +362,7 @@ pub(crate) fn leaks(which: Which, filter: &Filter) -> Vec<Allocation> {
     retain_reported(&mut records, filter);
     records.sort_unstable_by_key(|(_, record)| record.moment.order);
     stacks::with_names(|names| {
-        let named = records.into_iter().map(|(address, record)| {
+        let named = records.drain(..).map(|(address, record)| {
             let frames = names.frames(record.stack, record.origin.location);
             record.to_allocation(address, frames)
         });
