@@ -17,6 +17,7 @@ mod pattern;
 pub(crate) mod registry;
 mod report;
 mod scope;
+mod sorted;
 mod stacks;
 mod test_scope;
 mod threads;

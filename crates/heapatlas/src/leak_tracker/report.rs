@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::allocation::{Allocation, bytes_text};
 use super::filter::Filter;
+use super::sorted::joined;
 
 /// So many addresses of a group are shown.
 const ADDRESSES_SHOWN: usize = 4;
@@ -21,6 +22,7 @@ pub(crate) struct Style<'a> {
 }
 
 /// Blocks of one type, allocated at one stack in one scope.
+#[derive(Default)]
 struct Group<'a> {
     leaks: Vec<&'a Allocation>,
     bytes: u64,
@@ -83,7 +85,7 @@ fn addresses_text(leaks: &[&Allocation]) -> String {
         .take(ADDRESSES_SHOWN)
         .map(|leak| format!("0x{:08x}", leak.address))
         .collect();
-    let text = shown.join(", ");
+    let text = joined(&shown, ", ");
     match leaks.len().saturating_sub(ADDRESSES_SHOWN) {
         0 => text,
         more => format!("{text} and {more} more"),
@@ -96,18 +98,23 @@ fn groups(leaks: &[Allocation]) -> Vec<Group<'_>> {
     let mut groups: Vec<Group<'_>> = Vec::new();
     for leak in leaks {
         let index = *indexes.entry(Origin(leak)).or_insert_with(|| {
-            groups.push(Group {
-                leaks: Vec::new(),
-                bytes: 0,
-            });
+            groups.push(Group::default());
             groups.len() - 1
         });
         let group = &mut groups[index];
         group.leaks.push(leak);
         group.bytes = group.bytes.saturating_add(leak.size_bytes);
     }
-    groups.sort_by_key(|group| std::cmp::Reverse(group.bytes));
-    groups
+    let mut order = Vec::new();
+    for (index, group) in groups.iter().enumerate() {
+        order.push((u64::MAX - group.bytes, index));
+    }
+    order.sort_unstable();
+    let mut sorted = Vec::new();
+    for (_, index) in order {
+        sorted.push(std::mem::take(&mut groups[index]));
+    }
+    sorted
 }
 
 /// Where a block comes from, for comparison. Stacks of one report are shared mostly, so comparing them costs little.

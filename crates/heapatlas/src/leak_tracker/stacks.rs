@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::Pattern;
 use super::allocation::{SourceLocation, StackFrame};
 use super::locked::Locked;
+use super::sorted::joined;
 use crate::stack::{self, StackId};
 
 /// Names, and stacks that were named before.
@@ -80,7 +81,7 @@ impl Names {
         }
         let frames = self.frames(stack, location);
         let lines: Vec<String> = frames.iter().map(ToString::to_string).collect();
-        let text: Arc<str> = lines.join("\n").into();
+        let text: Arc<str> = joined(&lines, "\n").into();
         if self.texts.len() >= MOST_KNOWN {
             self.texts.clear();
         }
