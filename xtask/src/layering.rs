@@ -58,7 +58,9 @@ const LAYERS: &[Layer] = &[
     layer("heapatlas", &["heapatlas-record", "heapatlas-trace", "heapatlas-usage"],
         &["libc",
             // A feature: collections in tracked memory.
-            "allocator-api2"]),
+            "allocator-api2",
+            // Feature `tracing`: a layer cannot be written without the crates that define layers and spans.
+            "tracing-core", "tracing-subscriber"]),
     layer("heapatlas-record", &["heapatlas-trace"], &["libc", "gimli"]),
     layer("heapatlas-trace", &[], &[]),
     layer("heapatlas-usage", &[], &[]),

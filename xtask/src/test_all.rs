@@ -81,8 +81,17 @@ fn run_checks(peers: &Peers, steps: &mut Steps) -> anyhow::Result<()> {
         steps.step(&shown, || steps::run(&mut cargo(peers, arguments)))?;
     }
     steps.step("model checks of the shared tables: loom", || {
-        steps::run(&mut loom(peers)?)
-    })
+        let tables = ["test", "--package", "heapatlas-record", "--lib"];
+        let mut cargo = with_cfg(peers, "loom", &tables)?;
+        steps::run(cargo.args(["--release", "--", "loom"]))
+    })?;
+    steps.step(
+        "the library as on systems without stacks and clocks",
+        || {
+            let library = ["test", "--package", "heapatlas", "--all-features"];
+            steps::run(&mut with_cfg(peers, "heapatlas_fallback", &library)?)
+        },
+    )
 }
 
 /// The library is the one crate with features, and they are off above.
@@ -107,11 +116,10 @@ const LIBRARY_CHECKS: [(&str, &[&str]); 2] = [
 ];
 
 /// In a folder of its own: the cfg would have everything else built anew.
-fn loom(peers: &Peers) -> anyhow::Result<Command> {
-    let mut cargo = cargo(peers, &["test", "--package", "heapatlas-record"]);
-    cargo.args(["--lib", "--release", "--", "loom"]);
-    cargo.env("RUSTFLAGS", "--cfg loom");
-    cargo.env("CARGO_TARGET_DIR", peers::target_folder()?.join("loom"));
+fn with_cfg(peers: &Peers, cfg: &str, arguments: &[&str]) -> anyhow::Result<Command> {
+    let mut cargo = cargo(peers, arguments);
+    cargo.env("RUSTFLAGS", format!("--cfg {cfg}"));
+    cargo.env("CARGO_TARGET_DIR", peers::target_folder()?.join(cfg));
     Ok(cargo)
 }
 

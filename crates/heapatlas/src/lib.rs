@@ -1,8 +1,11 @@
-//! Names what leaks and grows in a Rust program, and which line allocated it.
+#![doc = include_str!("../guide.md")]
+//!
+//! # Inside
 //!
 //! In reading order: `guard` (what heapatlas itself allocates does not count), `stack` (the stack of a call as
 //! one number), `fork` (what a forked child may rely on), `alloc` (the global allocator and its modes),
-//! [`ffi`] and `leak_tracker` (native memory).
+//! [`ffi`] and `leak_tracker` (native memory), `region` (time and memory of pieces of code; for spans `tracing_layer`),
+//! `os` (what differs by system).
 
 #![warn(missing_docs)]
 // Modules that the next parts stand on.
@@ -15,7 +18,11 @@ mod guard;
 mod json;
 mod leak_tracker;
 mod os;
+mod profiler;
+mod region;
 mod stack;
+#[cfg(feature = "tracing")]
+pub mod tracing_layer;
 
 pub use alloc::{
     Alloc, Mode, NotInstalled, ProcessTotals, ThreadTotals, is_counting, is_installed,
@@ -33,3 +40,17 @@ pub use leak_tracker::{
     LeakScope, LeakTracker, LeaksEmitter, Misuse, MisuseError, MisuseKind, Pattern, PatternError,
     ScopedFuture, SourceLocation, StackFrame, TRACKS_ADAPTIVE, TestScope, ThreadLabel, read_leaks,
 };
+#[doc(hidden)]
+pub use profiler::assertions::has_failed as profiler_has_failed;
+pub use profiler::{
+    AdHocStats, HeapStats, Profiler, ProfilerBuilder, ProfilerError, ad_hoc_event, take_profile,
+};
+pub use region::{
+    Region, RegionMemory, RegionRow, RegionStats, RegionTable, Task, regions, regions_by_thread,
+    reset_regions, task,
+};
+
+/// Has the examples of the guide run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/library.md")]
+struct Guide;

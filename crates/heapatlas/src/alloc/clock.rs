@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Tick(pub(crate) u64);
 
-#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[cfg(all(target_arch = "x86_64", not(any(miri, heapatlas_fallback))))]
 impl Tick {
     #[inline(always)]
     pub(crate) fn now() -> Self {
@@ -17,7 +17,7 @@ impl Tick {
     }
 }
 
-#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+#[cfg(not(all(target_arch = "x86_64", not(any(miri, heapatlas_fallback)))))]
 impl Tick {
     #[inline]
     pub(crate) fn now() -> Self {

@@ -85,14 +85,20 @@ pub(crate) unsafe fn realloc(
 /// # Safety
 /// The block is the C library's.
 pub(crate) unsafe fn usable_bytes(pointer: *mut u8) -> Option<usize> {
-    #[cfg(all(any(target_os = "linux", target_os = "android"), not(miri)))]
+    #[cfg(all(
+        any(target_os = "linux", target_os = "android"),
+        not(any(miri, heapatlas_fallback))
+    ))]
     // SAFETY: the caller's promise.
     return Some(unsafe { libc::malloc_usable_size(pointer.cast()) });
     #[cfg(target_vendor = "apple")]
     // SAFETY: the caller's promise.
     return Some(unsafe { libc::malloc_size(pointer.cast()) });
     #[cfg(not(any(
-        all(any(target_os = "linux", target_os = "android"), not(miri)),
+        all(
+            any(target_os = "linux", target_os = "android"),
+            not(any(miri, heapatlas_fallback))
+        ),
         target_vendor = "apple"
     )))]
     {

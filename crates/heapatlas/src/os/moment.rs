@@ -18,7 +18,11 @@ impl Moment {
 }
 
 /// 15 ns here; the precise clock takes 23.
-#[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
+#[cfg(all(
+    target_os = "linux",
+    target_arch = "x86_64",
+    not(any(miri, heapatlas_fallback))
+))]
 #[inline]
 pub(crate) fn now() -> Moment {
     let mut time = libc::timespec {
@@ -35,7 +39,11 @@ pub(crate) fn now() -> Moment {
 }
 
 /// By the standard library, and a count that threads share.
-#[cfg(not(all(target_os = "linux", target_arch = "x86_64", not(miri))))]
+#[cfg(not(all(
+    target_os = "linux",
+    target_arch = "x86_64",
+    not(any(miri, heapatlas_fallback))
+)))]
 pub(crate) fn now() -> Moment {
     use std::sync::atomic::{AtomicU64, Ordering};
 

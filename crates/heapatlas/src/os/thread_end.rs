@@ -3,13 +3,13 @@
 //!
 //! Fallback, where this is not done: Windows. What was noted is not given back there.
 
-#[cfg(unix)]
+#[cfg(all(unix, not(heapatlas_fallback)))]
 pub(crate) use posix::ThreadEnd;
 
-#[cfg(not(unix))]
+#[cfg(not(all(unix, not(heapatlas_fallback))))]
 pub(crate) use none::ThreadEnd;
 
-#[cfg(unix)]
+#[cfg(all(unix, not(heapatlas_fallback)))]
 mod posix {
     use std::ffi::c_void;
     use std::sync::atomic::AtomicUsize;
@@ -79,7 +79,7 @@ mod posix {
     }
 }
 
-#[cfg(not(unix))]
+#[cfg(not(all(unix, not(heapatlas_fallback))))]
 mod none {
     use std::ffi::c_void;
 
