@@ -6,6 +6,8 @@
 //! of docs/benchmarks.md.
 
 pub mod document;
+mod instructions;
+mod library;
 pub mod machine;
 pub mod measure;
 pub mod record;
@@ -21,11 +23,17 @@ pub enum Suite {
     V8(v8::Options),
     /// Recording what native programs allocate
     Record(record::Options),
+    /// Adding the library to a Rust program: its build, and its modes at run time
+    Library(library::Options),
+    /// Instructions that the recorder adds to a block made and freed, counted exactly
+    Instructions,
 }
 
 pub fn bench(suite: &Suite) -> anyhow::Result<()> {
     match suite {
         Suite::V8(options) => v8::bench_v8(options),
         Suite::Record(options) => record::bench_record(options),
+        Suite::Library(options) => library::bench_library(options),
+        Suite::Instructions => instructions::bench_instructions(),
     }
 }

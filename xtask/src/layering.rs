@@ -99,12 +99,18 @@ const LAYERS: &[Layer] = &[
         outside: &["libc", "rustix", "nix", "tungstenite", "serde_json", "thiserror", "zstd", "tempfile"],
         is_pure: false,
     },
-    layer("heapatlas-cli",
-        &["heapatlas-model", "heapatlas-formats", "heapatlas-analysis", "heapatlas-native",
+    Layer {
+        name: "heapatlas-cli",
+        ours: &["heapatlas-model", "heapatlas-formats", "heapatlas-analysis", "heapatlas-native",
             "heapatlas-symbols", "heapatlas-capture", "heapatlas-trace", "heapatlas-usage"],
-        &["anyhow", "clap", "clap_complete", "clap_mangen", "indicatif", "terminal_size",
+        // A test is a program that records itself, and reads what it wrote with the binary.
+        ours_in_tests: &["heapatlas-record"],
+        ours_at_build: &[],
+        outside: &["anyhow", "clap", "clap_complete", "clap_mangen", "indicatif", "terminal_size",
             "terminal-size", "rustyline", "serde", "serde_json", "flate2", "zstd", "memmap2",
-            "tempfile", "rayon", "libc", "rustix", "regex-lite", "axum", "tokio", "tower-http", "rust-embed"]),
+            "tempfile", "rayon", "libc", "rustix", "regex-lite", "axum", "tokio", "tower-http", "rust-embed"],
+        is_pure: false,
+    },
     // Chores.
     layer("xtask", &[], &["anyhow", "clap", "serde_json", "libc", "tempfile"]),
 ];

@@ -654,6 +654,8 @@ fn segment<'r>(region: &'r Region, used: Used, read: &mut [usize]) -> Segment<'r
         thread: u64::from(used.thread),
         base_tick: (from == 0).then(|| header.base_tick.load(Relaxed)),
         bytes: region.committed(used.chunk, from, committed),
+        // Read behind the length: what is committed has been told of.
+        is_exclusive: header.is_shared.load(Relaxed) == 0,
     }
 }
 

@@ -492,6 +492,7 @@ impl Active {
                 thread: u64::from(thread),
                 base_tick: Some(tick),
                 bytes: &bytes[..length],
+                is_exclusive: true,
             };
             for &image in &images {
                 sink.events(image, header, &[segment])?;

@@ -159,6 +159,7 @@ mod tests {
         thread: 1,
         base_tick: Some(0),
         bytes: &[1, 9, 2, 7],
+        is_exclusive: false,
     };
 
     fn allocated_bytes(path: &Path) -> u64 {

@@ -105,6 +105,7 @@ fn segment(bytes: &[u8]) -> Segment<'_> {
         thread: 0,
         base_tick: Some(0),
         bytes,
+        is_exclusive: false,
     }
 }
 

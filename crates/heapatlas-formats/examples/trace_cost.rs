@@ -141,6 +141,7 @@ impl Thread {
             thread: number as u64,
             base_tick: self.base_tick,
             bytes: &self.bytes,
+            is_exclusive: false,
         }
     }
 

@@ -499,6 +499,7 @@ fn a_clock_that_does_not_tick() {
         thread: 0,
         base_tick: Some(0),
         bytes: &[1, 9, 2, 7],
+        is_exclusive: false,
     };
     writer.events(10, 0, 0, [segment].into_iter()).unwrap();
     let (profile, warnings) = read_all(&writer.end(&Default::default()).unwrap()).unwrap();

@@ -30,6 +30,7 @@ fn segment(bytes: &[u8]) -> Segment<'_> {
         thread: 0,
         base_tick: None,
         bytes,
+        is_exclusive: false,
     }
 }
 

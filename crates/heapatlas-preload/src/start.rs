@@ -93,12 +93,14 @@ fn start() -> State {
         return State::Starting;
     }
     next::find_all();
-    operators::find_all();
     if ARENA_USED.load(Relaxed) > 0 {
         expect_arena_blocks();
     }
-    // From here on calls are forwarded, those of the recorder's own start included.
+    // From here on calls are forwarded, those of the recorder's own start included. Looking up an operator that is
+    // not there allocates the message that nobody reads: it must not come from the arena, or else every `free` of the
+    // process would have to ask whether a block is from there.
     mode.store(MODE_IDLE, Release);
+    operators::find_all();
     if let Some(path) = region_path() {
         RECORDER.start(path);
         PAGES.store(RECORDER.records_pages().into(), Release);

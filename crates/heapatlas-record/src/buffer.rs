@@ -17,13 +17,22 @@ pub struct Buffer {
     bytes: NonNull<u8>,
     /// Bytes written to the chunk, committed or not.
     filled: usize,
+    /// Where the last event begins that is about memory of several threads.
+    shared_at: usize,
     sequence: u64,
     thread: u32,
     process: u32,
     recording: u32,
     /// An event or a node is missing. What came after it would be about other nodes than it says.
     has_gap: bool,
+    /// When the chunk was opened.
+    opened_tick: u64,
+    /// So long may events lie in a chunk.
+    most_ticks: u64,
 }
+
+/// How long events may lie in a chunk that nobody reads but the thread itself writes to a file: about a tenth of a second.
+const MOST_TICKS: u64 = 10_000_000;
 
 impl Buffer {
     /// A stream without a chunk.
@@ -34,11 +43,34 @@ impl Buffer {
             chunk: None,
             bytes: NonNull::dangling(),
             filled: CHUNK_ROOM,
+            shared_at: usize::MAX,
             sequence: 0,
             thread,
             process,
             recording,
             has_gap: false,
+            opened_tick: 0,
+            most_ticks: match region.local() {
+                Some(_) => MOST_TICKS,
+                None => u64::MAX,
+            },
+        }
+    }
+
+    /// Ends a chunk that has been open for too long: nobody else would write what is in it.
+    #[inline(always)]
+    pub fn end_if_old(&mut self, now: u64) {
+        if now.wrapping_sub(self.opened_tick) > self.most_ticks {
+            self.end_old();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn end_old(&mut self) {
+        if self.chunk.is_some() {
+            let _errno = Errno::save();
+            self.close();
         }
     }
 
@@ -56,6 +88,15 @@ impl Buffer {
         let out = unsafe { self.bytes.add(self.filled).cast().as_mut() };
         self.filled += encode(&mut self.encoder, out);
         true
+    }
+
+    /// The event that is written next is about memory that other threads have touched, too.
+    #[inline(always)]
+    pub fn next_is_shared(&mut self) {
+        self.shared_at = self.filled;
+        if let Some(chunk) = &self.chunk {
+            chunk.header().is_shared.store(1, Relaxed);
+        }
     }
 
     /// Another one after each event; never 0.
@@ -88,6 +129,7 @@ impl Buffer {
     #[cold]
     fn next_chunk(&mut self) -> bool {
         let _errno = Errno::save();
+        let is_shared = self.shared_at == self.filled;
         self.close();
         let chunk = if self.has_gap {
             None
@@ -96,12 +138,12 @@ impl Buffer {
         };
         self.has_gap = chunk.is_none();
         if let Some(chunk) = chunk {
-            self.open(chunk);
+            self.open(chunk, is_shared);
         }
         !self.has_gap
     }
 
-    fn open(&mut self, chunk: Chunk) {
+    fn open(&mut self, chunk: Chunk, is_shared: bool) {
         let base_tick = ticks();
         let header = chunk.header();
         header.committed.store(0, Relaxed);
@@ -109,6 +151,7 @@ impl Buffer {
         header.thread.store(self.thread, Relaxed);
         header.process.store(self.process, Relaxed);
         header.recording.store(self.recording, Relaxed);
+        header.is_shared.store(u32::from(is_shared), Relaxed);
         // SAFETY: neither can fail.
         let (pid, os_thread_id) = unsafe { (libc::getpid(), libc::gettid()) };
         header.pid.store(pid.cast_unsigned(), Relaxed);
@@ -122,8 +165,10 @@ impl Buffer {
         self.sequence += 1;
         header.sequence.store(self.sequence, Release);
         self.encoder.start(base_tick);
+        self.opened_tick = base_tick;
         self.bytes = chunk.bytes();
         self.filled = 0;
+        self.shared_at = usize::MAX;
         self.chunk = Some(chunk);
     }
 }

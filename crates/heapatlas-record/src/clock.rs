@@ -9,6 +9,12 @@
 //! another one's memory marks it before its own event and reads the counter. Events of the owner that came before
 //! have smaller ticks anyway; the owner's events that come after it by what the program does (a
 //! block handed over, a lock) see the mark, and read the counter, too.
+//!
+//! The same tells the launcher which chunks it may take as they are (`ChunkHeader::is_shared`). A mark is a word that
+//! nobody owns at first, then one thread, then for good several. Whoever comes after another one's event by what the
+//! program does finds the word as that one left it, or later: owned by another, or by several. So an event that finds
+//! its thread to be the owner comes after no other thread's about that memory, whenever these are gathered, and telling it a
+//! little earlier than it was puts it before nothing that it needs.
 
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
@@ -23,11 +29,29 @@ pub fn ticks() -> u64 {
     (unsafe { core::arch::x86_64::_rdtsc() }) >> TICK_SHIFT
 }
 
+/// The same, and no earlier than what came before in the program: a processor reads its counter ahead while it waits
+/// for memory, such as a block's address that another processor has just stored. By then that one's event may have a
+/// larger tick.
+#[inline(always)]
+fn ordered_ticks() -> u64 {
+    // SAFETY: every x86-64 processor has the instruction.
+    unsafe { core::arch::x86_64::_mm_lfence() };
+    ticks()
+}
+
 /// Events that share one reading, at most.
 const EVENTS_PER_READING: u64 = 8;
 
 /// Events are fast when they come in fewer ticks than this (about a third of a microsecond) on average.
 const FAST_TICKS: u64 = 32;
+
+/// What is told of an event about an address.
+pub struct Stamp {
+    pub tick: u64,
+    /// Whether other threads have touched that memory before. Such an event, and no other one, may come after one of
+    /// another thread by what the program does.
+    pub is_shared: bool,
+}
 
 /// One thread's ticks.
 pub struct EventClock {
@@ -51,28 +75,41 @@ impl EventClock {
         }
     }
 
-    /// The tick of an event about an address.
+    /// The stamp of an event about an address, which is written after this. `pauses` is told the time when events
+    /// are slow.
     #[inline(always)]
-    pub fn tick(&mut self, address: u64) -> u64 {
-        self.tick_by(address, ticks)
+    pub fn stamp(&mut self, address: u64, pauses: impl FnOnce(u64)) -> Stamp {
+        self.stamp_by(address, ticks, ordered_ticks, pauses)
     }
 
     #[inline(always)]
-    fn tick_by(&mut self, address: u64, counter: impl FnOnce() -> u64) -> u64 {
+    fn stamp_by(
+        &mut self,
+        address: u64,
+        ticks: impl FnOnce() -> u64,
+        ordered_ticks: impl FnOnce() -> u64,
+        pauses: impl FnOnce(u64),
+    ) -> Stamp {
         let place = place(address);
         let owner = place.load(Relaxed);
         // What several threads touch is not written to again: they would wait for each other's caches.
         let is_ours = owner == self.owner || owner != SEVERAL && self.claim(place);
-        if is_ours && self.left > 0 {
+        if !is_ours {
+            self.read(ordered_ticks(), pauses);
+        } else if self.left > 0 {
             self.left -= 1;
-            return self.tick;
+        } else {
+            self.read(ticks(), pauses);
         }
-        self.read(counter())
+        Stamp {
+            tick: self.tick,
+            is_shared: !is_ours,
+        }
     }
 
     /// The tick of an event that is about no address.
     pub fn exact_tick(&mut self) -> u64 {
-        self.read(ticks())
+        self.read(ordered_ticks(), |_| {})
     }
 
     /// Has the next event read the counter.
@@ -82,7 +119,7 @@ impl EventClock {
     }
 
     #[inline(always)]
-    fn read(&mut self, now: u64) -> u64 {
+    fn read(&mut self, now: u64, pauses: impl FnOnce(u64)) -> u64 {
         let events = core::mem::replace(&mut self.events, EVENTS_PER_READING);
         let is_fast = now.wrapping_sub(self.tick) < FAST_TICKS * events;
         self.tick = now;
@@ -91,6 +128,7 @@ impl EventClock {
         } else {
             // The next reading tells whether this was a pause between fast events.
             (self.left, self.events) = (0, 1);
+            pauses(now);
         }
         now
     }
@@ -141,7 +179,8 @@ mod tests {
         let mut now = 5_000_000;
         let mut tick = || {
             now += apart;
-            clock.tick_by(address, || now)
+            let ordered = || panic!("it is ours");
+            clock.stamp_by(address, || now, ordered, |_| {}).tick
         };
         (0..events).map(|_| tick()).collect()
     }
@@ -165,11 +204,14 @@ mod tests {
         const ADDRESS: u64 = 0x3000_0000;
         let (mut one, mut other) = (EventClock::new(3), EventClock::new(4));
         for now in 1..100 {
-            one.tick_by(ADDRESS, || now);
+            let stamp = one.stamp_by(ADDRESS, || now, || panic!("it is ours"), |_| {});
+            assert!(!stamp.is_shared);
         }
         for now in 100..200 {
             let clock = if now % 2 == 0 { &mut other } else { &mut one };
-            assert_eq!(clock.tick_by(ADDRESS + 4096, || now), now);
+            let plain = || panic!("it is shared");
+            let stamp = clock.stamp_by(ADDRESS + 4096, plain, || now, |_| {});
+            assert_eq!((stamp.tick, stamp.is_shared), (now, true));
         }
     }
 
@@ -177,9 +219,10 @@ mod tests {
     fn what_was_expired_is_read_anew() {
         let mut clock = EventClock::new(5);
         for now in 1..100 {
-            clock.tick_by(0x4000_0000, || now);
+            clock.stamp_by(0x4000_0000, || now, || now, |_| {});
         }
         clock.expire();
-        assert_eq!(clock.tick_by(0x4000_0000, || 101), 101);
+        let stamp = clock.stamp_by(0x4000_0000, || 101, || 101, |_| {});
+        assert_eq!(stamp.tick, 101);
     }
 }

@@ -33,8 +33,8 @@ use crate::{counters, image, tls, unwind};
 
 /// The image goes on as it began.
 pub(crate) const GOES_ON: u32 = 1;
-const FORKED: u32 = 0;
-const BEGINS: u32 = 2;
+pub(crate) const FORKED: u32 = 0;
+pub(crate) const BEGINS: u32 = 2;
 const IS_QUIET: u32 = 3;
 const CUT_OFF: u32 = 4;
 

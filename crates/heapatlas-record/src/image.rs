@@ -8,7 +8,7 @@ use heapatlas_trace::payload::{ImageInfo, Put};
 use heapatlas_trace::shared::{CHUNK_ROOM, KIND_IMAGE};
 
 use crate::clock::ticks;
-use crate::os;
+use crate::os::{self, RoomOfPages};
 use crate::region::{Chunk, Region};
 
 /// The room for the program's path.
@@ -18,25 +18,23 @@ const ARGUMENT_BYTES: usize = CHUNK_ROOM - PATH_BYTES - 128;
 
 /// Tells a recording of an image, with the program that it runs. `false` when there is no room: then nothing may be recorded.
 pub fn announce(region: &Region, process: u32, recording: u32) -> bool {
+    describe(|executable, arguments| {
+        tell(region, [process, recording], None, executable, arguments)
+    })
+    .unwrap_or(false)
+}
+
+/// Hands on the program's path and its arguments, each ended by a zero. `None` when there is no memory for them.
+pub fn describe<R>(take: impl FnOnce(&[u8], &[u8]) -> R) -> Option<R> {
     // Not on the stack: nobody knows how much of it is left.
-    let Some(room) = os::map_pages(PATH_BYTES + ARGUMENT_BYTES) else {
-        return false;
-    };
-    // SAFETY: fresh pages of that size, which nobody else has.
-    let (path, arguments) = unsafe {
-        let rest = NonNull::slice_from_raw_parts(room.add(PATH_BYTES), ARGUMENT_BYTES);
-        (
-            NonNull::slice_from_raw_parts(room, PATH_BYTES).as_mut(),
-            &mut *rest.as_ptr(),
-        )
-    };
+    let mut room = RoomOfPages::map(PATH_BYTES + ARGUMENT_BYTES)?;
+    let (path, arguments) = room.bytes().split_at_mut(PATH_BYTES);
     let executable = link(c"/proc/self/exe", path);
     let length = os::read_file(c"/proc/self/cmdline", arguments).unwrap_or(0);
-    let arguments = arguments.get(..length).unwrap_or_default();
-    let is_told = tell(region, [process, recording], None, executable, arguments);
-    // SAFETY: mapped above, and the last use of it was before.
-    unsafe { os::unmap_pages(room, PATH_BYTES + ARGUMENT_BYTES) };
-    is_told
+    Some(take(
+        executable,
+        arguments.get(..length).unwrap_or_default(),
+    ))
 }
 
 /// Tells of a forked child in the recording that was told of its parent. `false` when there is no room: then nothing may be recorded.

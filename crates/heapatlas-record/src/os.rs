@@ -5,6 +5,7 @@
 
 use core::arch::asm;
 use core::ffi::CStr;
+use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
 use heapatlas_trace::shared::PAGE_BYTES;
@@ -32,6 +33,31 @@ pub unsafe fn unmap_pages(start: NonNull<u8>, bytes: usize) {
     let arguments = [start.as_ptr() as usize, bytes, 0, 0, 0, 0];
     // SAFETY: the caller's promise.
     unsafe { system_call(libc::SYS_munmap, arguments) };
+}
+
+/// RoomOfPages of memory for as long as this is there.
+pub struct RoomOfPages(NonNull<[u8]>);
+
+impl RoomOfPages {
+    /// So many bytes, zeroed. None when there is no memory.
+    #[must_use]
+    pub fn map(bytes: usize) -> Option<Self> {
+        let start = map_pages(bytes)?;
+        Some(Self(NonNull::slice_from_raw_parts(start, bytes)))
+    }
+
+    /// These bytes.
+    pub fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: fresh pages of that size, which nobody else has.
+        unsafe { self.0.as_mut() }
+    }
+}
+
+impl Drop for RoomOfPages {
+    fn drop(&mut self) {
+        // SAFETY: mapped in `map`, and nobody has a reference any more.
+        unsafe { unmap_pages(self.0.cast(), self.0.len()) };
+    }
 }
 
 /// Maps pages of a shared mapping a second time, over the page at `target`. `false` if the kernel refuses;
@@ -188,6 +214,110 @@ pub fn read_file(path: &CStr, out: &mut [u8]) -> Option<usize> {
     // SAFETY: opened above.
     unsafe { system_call(libc::SYS_close, [file as usize, 0, 0, 0, 0, 0]) };
     Some(filled)
+}
+
+/// Writes these bytes, one behind the other, at an offset of an open file. Gives how many were written, or the
+/// number of the error.
+pub fn write_at(file: i32, parts: &[libc::iovec; 2], offset: u64) -> Result<usize, i32> {
+    let arguments = [
+        file as usize,
+        parts.as_ptr() as usize,
+        parts.len(),
+        offset as usize,
+        0,
+        0,
+    ];
+    // SAFETY: the kernel checks addresses that it reads from; the caller has bytes there.
+    let result = unsafe { system_call(libc::SYS_pwritev, arguments) };
+    if is_error(result) {
+        return Err(-result as i32);
+    }
+    Ok(result as usize)
+}
+
+/// Device and number of an open file: what tells it from all others.
+pub fn identity(file: i32) -> Option<[u64; 2]> {
+    let mut status = MaybeUninit::<libc::stat>::uninit();
+    let arguments = [file as usize, status.as_mut_ptr() as usize, 0, 0, 0, 0];
+    // SAFETY: the kernel writes one such structure.
+    let result = unsafe { system_call(libc::SYS_fstat, arguments) };
+    if is_error(result) {
+        return None;
+    }
+    // SAFETY: written, since the call succeeded.
+    let status = unsafe { status.assume_init() };
+    Some([status.st_dev, status.st_ino])
+}
+
+/// The size that this process may not have a file exceed: a signal that ends it would come.
+pub fn file_size_limit() -> u64 {
+    let mut limit = libc::rlimit64 {
+        rlim_cur: u64::MAX,
+        rlim_max: u64::MAX,
+    };
+    let arguments = [
+        0,
+        libc::RLIMIT_FSIZE as usize,
+        0,
+        (&raw mut limit) as usize,
+        0,
+        0,
+    ];
+    // SAFETY: the kernel writes one such structure.
+    unsafe { system_call(libc::SYS_prlimit64, arguments) };
+    limit.rlim_cur
+}
+
+/// The time since some moment in the past, in nanoseconds.
+pub fn monotonic_ns() -> u64 {
+    clock_ns(libc::CLOCK_MONOTONIC)
+}
+
+/// The time since 1970, in nanoseconds.
+pub fn unix_ns() -> u64 {
+    clock_ns(libc::CLOCK_REALTIME)
+}
+
+fn clock_ns(clock: libc::clockid_t) -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let arguments = [clock as usize, (&raw mut time) as usize, 0, 0, 0, 0];
+    // SAFETY: the kernel writes one such structure.
+    unsafe { system_call(libc::SYS_clock_gettime, arguments) };
+    (time.tv_sec as u64).wrapping_mul(1_000_000_000) + time.tv_nsec as u64
+}
+
+/// Has this thread sleep, for less than a second.
+pub fn pause(nanoseconds: u64) {
+    let time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: nanoseconds.min(999_999_999) as i64,
+    };
+    let arguments = [(&raw const time) as usize, 0, 0, 0, 0, 0];
+    // SAFETY: the kernel reads one such structure.
+    unsafe { system_call(libc::SYS_nanosleep, arguments) };
+}
+
+/// How many pages of this process are resident; 0 where the system does not tell.
+pub fn resident_pages() -> u64 {
+    let mut text = [0; 128];
+    let length = read_file(c"/proc/self/statm", &mut text).unwrap_or(0);
+    let mut numbers = text
+        .get(..length)
+        .unwrap_or_default()
+        .split(|&byte| byte == b' ');
+    let digits = numbers.nth(1).unwrap_or_default();
+    digits.iter().fold(0, |number: u64, digit| {
+        number.wrapping_mul(10) + u64::from(digit.wrapping_sub(b'0'))
+    })
+}
+
+/// Closes a descriptor of ours.
+pub fn close(file: i32) {
+    // SAFETY: whoever closes it has it.
+    unsafe { system_call(libc::SYS_close, [file as usize, 0, 0, 0, 0, 0]) };
 }
 
 /// Whether the word at `address`, a multiple of 8, can be read now. Changes nothing.

@@ -35,6 +35,8 @@ pub struct Recorder {
     /// Keys whose destructors run when a thread ends, plus 1; 0 for none.
     thread_key: AtomicU32,
     counters_key: AtomicU32,
+    /// Whether a recording without a launcher is on; see [`crate::local`].
+    pub(crate) local_state: AtomicU32,
 }
 
 #[repr(C, align(4096))]
@@ -65,6 +67,7 @@ impl Recorder {
             fork_sentinel: AtomicPtr::new(core::ptr::null_mut()),
             thread_key: AtomicU32::new(0),
             counters_key: AtomicU32::new(0),
+            local_state: AtomicU32::new(0),
         }
     }
 
@@ -86,15 +89,11 @@ impl Recorder {
         if target != 0 && target != unsafe { libc::getpid() }.cast_unsigned() {
             return;
         }
-        let Some(sentinel) = fork_sentinel() else {
+        if self.prepare().is_none() {
             return;
-        };
-        self.fork_sentinel.store(sentinel.as_ptr(), Relaxed);
+        }
         self.process
             .store(header.next_process.fetch_add(1, Relaxed), Relaxed);
-        make_key(&self.thread_key, thread::ends);
-        make_key(&self.counters_key, counters::ends);
-        unwind::prepare();
         self.set_region(region);
         let recording = region.switch().recording.load(Acquire);
         if recording != 0 {
@@ -111,6 +110,16 @@ impl Recorder {
             to.sample_interval.store(interval, Relaxed);
             to.mode.store(from.mode.load(Relaxed), Release);
         }
+    }
+
+    /// What a process needs once, before the first event. `None` if there is no memory.
+    pub(crate) fn prepare(&self) -> Option<()> {
+        let sentinel = fork_sentinel()?;
+        self.fork_sentinel.store(sentinel.as_ptr(), Relaxed);
+        make_key(&self.thread_key, thread::ends);
+        make_key(&self.counters_key, counters::ends);
+        unwind::prepare();
+        Some(())
     }
 
     fn page(&self) -> NonNull<u8> {
@@ -146,6 +155,12 @@ impl Recorder {
         self.listed.load(Acquire) == recording
     }
 
+    /// Threads may record: the modules are listed, and this is the only one who has them listed.
+    pub(crate) fn list_is_out(&self, recording: u32) {
+        self.listing.store(recording, Relaxed);
+        self.listed.store(recording, Release);
+    }
+
     /// Whether a recording knows this image, or its parent if it was forked off. In a forked child; if its
     /// parent was about to tell, the child has to do it.
     pub(crate) fn is_told_of(&self, recording: u32) -> bool {
@@ -171,12 +186,17 @@ impl Recorder {
     /// The region; `None` before the start.
     pub fn region(&self) -> Option<Region> {
         let base = NonNull::new(self.region.load(Acquire))?;
-        // SAFETY: `start` mapped it for as long as the process lives.
-        unsafe { Region::at(base) }
+        // SAFETY: `start` or `start_local` mapped it for as long as the process lives.
+        unsafe { Region::again(base) }
     }
 
     pub(crate) fn set_region(&self, region: Region) {
         self.region.store(region.base().as_ptr(), Release);
+    }
+
+    /// The next recording gets a region of its own.
+    pub(crate) fn forget_region(&self) {
+        self.region.store(core::ptr::null_mut(), Release);
     }
 
     /// Whether mappings are recorded, too.

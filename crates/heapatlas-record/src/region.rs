@@ -10,12 +10,16 @@ use heapatlas_trace::shared::{
     FREE, Header, MAGIC, OPEN, REGION_BYTES, SWITCH_OFFSET, Switch,
 };
 
+use crate::local::Local;
 use crate::os;
 
 /// How long a thread waits for the launcher to free a chunk before it gives up, in nanoseconds.
 const PATIENCE_NS: i64 = 2_000_000_000;
 /// How long it waits before it looks again.
 const PAUSE_NS: i64 = 5_000_000;
+
+/// The first word of a region without a launcher.
+const LOCAL_MAGIC: u64 = u64::from_le_bytes(*b"HTLOCAL1");
 
 /// A mapped region. It stays mapped as long as the process image lives.
 #[derive(Clone, Copy)]
@@ -74,6 +78,31 @@ impl Region {
         (region.header().magic.load(Acquire) == MAGIC).then_some(region)
     }
 
+    /// A region of this process alone, without a launcher. It stays mapped.
+    pub(crate) fn new_local() -> Option<Self> {
+        let base = os::map_pages(REGION_BYTES + size_of::<Local>())?;
+        let region = Self { base };
+        region.header().magic.store(LOCAL_MAGIC, Release);
+        Some(region)
+    }
+
+    /// A region that is mapped already, with a launcher or without; `None` if it was covered.
+    ///
+    /// # Safety
+    /// `base` is what [`Self::base`] gave.
+    pub(crate) unsafe fn again(base: NonNull<u8>) -> Option<Self> {
+        let region = Self { base };
+        let magic = region.header().magic.load(Acquire);
+        (magic == MAGIC || magic == LOCAL_MAGIC).then_some(region)
+    }
+
+    /// What a region has that is of this process alone; `None` when there is a launcher.
+    pub(crate) fn local(&self) -> Option<&Local> {
+        let is_local = self.header().magic.load(Relaxed) == LOCAL_MAGIC;
+        // SAFETY: `new_local` mapped so much more, and zeroes are a good one.
+        is_local.then(|| unsafe { self.base.add(REGION_BYTES).cast().as_ref() })
+    }
+
     /// Where it is mapped.
     pub fn base(&self) -> NonNull<u8> {
         self.base
@@ -107,7 +136,7 @@ impl Region {
         }
     }
 
-    fn state(&self, chunk: usize) -> &AtomicU32 {
+    pub(crate) fn state(&self, chunk: usize) -> &AtomicU32 {
         debug_assert!(chunk < CHUNKS);
         // SAFETY: one word for each chunk follows the header's page.
         unsafe { self.base.add(4096 + 4 * chunk).cast().as_ref() }
@@ -156,8 +185,17 @@ impl Region {
         chunk
     }
 
-    /// Hands a chunk to the launcher and wakes it.
+    /// A chunk by its number.
+    pub(crate) fn chunk_at(&self, number: usize) -> Chunk {
+        let base = self.chunk(number);
+        Chunk { number, base }
+    }
+
+    /// Hands a chunk to the launcher and wakes it; without one, writes the chunk and frees it.
     pub fn close(&self, chunk: Chunk) {
+        if let Some(local) = self.local() {
+            return local.close(self, chunk);
+        }
         self.state(chunk.number).store(CLOSED, Release);
         self.header().closed.fetch_add(1, Release);
         futex(&self.header().closed, libc::FUTEX_WAKE, 1, None);
@@ -181,6 +219,11 @@ pub struct Chunk {
 }
 
 impl Chunk {
+    /// Its number in the region.
+    pub(crate) fn number(&self) -> usize {
+        self.number
+    }
+
     /// Its header.
     pub fn header(&self) -> &ChunkHeader {
         // SAFETY: chunks begin with a header, are aligned to 64 bytes and stay mapped.

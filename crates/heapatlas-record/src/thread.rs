@@ -138,21 +138,21 @@ impl Guard<'_> {
     pub fn allocated(&mut self, entry: Entry, address: u64, size_bytes: u64, interval: u64) {
         self.tell_interval(interval);
         let stack = self.capture(entry);
-        let tick = self.0.clock.tick(address);
+        let tick = self.tick(address);
         self.write(|encoder, out| encoder.allocation(out, stack, size_bytes, address, tick));
     }
 
     /// Records that a block is about to be given back.
     #[inline(always)]
     pub fn freeing(&mut self, address: u64) {
-        let tick = self.0.clock.tick(address);
+        let tick = self.tick(address);
         self.write(|encoder, out| encoder.free(out, address, tick));
     }
 
     /// Records that a block is about to be reallocated.
     #[inline(always)]
     pub fn reallocating(&mut self, address: u64) {
-        let tick = self.0.clock.tick(address);
+        let tick = self.tick(address);
         self.write(|encoder, out| encoder.reallocation_begins(out, address, tick));
     }
 
@@ -174,8 +174,15 @@ impl Guard<'_> {
     pub fn reallocated(&mut self, entry: Entry, address: u64, size_bytes: u64, interval: u64) {
         self.tell_interval(interval);
         let stack = self.capture(entry);
-        let tick = self.0.clock.tick(address);
+        let tick = self.tick(address);
         self.write(|encoder, out| encoder.reallocation_ends(out, stack, size_bytes, address, tick));
+    }
+
+    /// Records a moment with a name, which is cut to [`MAX_MARK_BYTES`](heapatlas_trace::MAX_MARK_BYTES).
+    #[cold]
+    pub fn mark(&mut self, text: &[u8]) {
+        let tick = self.0.clock.exact_tick();
+        self.write(|encoder, out| encoder.mark(out, tick, text));
     }
 
     /// Counts an event that is not recorded, since there is no room to remember the block.
@@ -236,6 +243,17 @@ impl Guard<'_> {
     pub fn unmapping(&mut self, address: u64, size_bytes: u64) {
         let tick = self.0.clock.exact_tick();
         self.write(|encoder, out| encoder.unmapping(out, size_bytes, address, tick));
+    }
+
+    /// The tick of an event that is written next.
+    #[inline(always)]
+    fn tick(&mut self, address: u64) -> u64 {
+        let Thread { clock, buffer, .. } = &mut *self.0;
+        let stamp = clock.stamp(address, |now| buffer.end_if_old(now));
+        if stamp.is_shared {
+            buffer.next_is_shared();
+        }
+        stamp.tick
     }
 
     #[inline(always)]

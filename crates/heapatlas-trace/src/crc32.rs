@@ -2,9 +2,39 @@
 ///
 /// Eight bytes at a time: a byte at a time takes longer than all the rest of writing a block but compression.
 pub fn crc32(bytes: &[u8]) -> u32 {
-    let (words, tail) = bytes.as_chunks::<8>();
-    let crc = words.iter().fold(!0, |crc, word| after_word(crc, *word));
-    !tail.iter().fold(crc, |crc, &byte| after_byte(crc, byte))
+    Crc32::new().with(bytes).sum()
+}
+
+/// The same of bytes that come in pieces.
+#[derive(Clone, Copy, Debug)]
+pub struct Crc32(u32);
+
+impl Crc32 {
+    /// Of no bytes.
+    pub const fn new() -> Self {
+        Self(!0)
+    }
+
+    /// With these bytes behind those before.
+    #[must_use]
+    pub fn with(self, bytes: &[u8]) -> Self {
+        let (words, tail) = bytes.as_chunks::<8>();
+        let crc = words
+            .iter()
+            .fold(self.0, |crc, word| after_word(crc, *word));
+        Self(tail.iter().fold(crc, |crc, &byte| after_byte(crc, byte)))
+    }
+
+    /// The sum.
+    pub const fn sum(self) -> u32 {
+        !self.0
+    }
+}
+
+impl Default for Crc32 {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// `TABLES[n][b]`: what byte `b` comes to when `n` more bytes follow it.
@@ -67,5 +97,14 @@ mod tests {
         check(b"The quick brown fox jumps over the lazy dog", 0x414F_A339);
         check(&[0; 32], 0x190A_55AD);
         check(&[0xFF; 32], 0xFF6C_AB0B);
+    }
+
+    #[test]
+    fn pieces_have_the_sum_of_the_whole() {
+        let bytes = b"The quick brown fox jumps over the lazy dog";
+        for cut in 0..bytes.len() {
+            let (head, tail) = bytes.split_at(cut);
+            assert_eq!(Crc32::new().with(head).with(tail).sum(), 0x414F_A339);
+        }
     }
 }

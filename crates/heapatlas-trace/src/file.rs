@@ -46,6 +46,8 @@ pub enum BlockKind {
     Columns = 8,
     /// Sums by stack, in place of events.
     Sums = 9,
+    /// A chunk of a thread's stream, as the measured process itself wrote it.
+    Chunk = 10,
 }
 
 impl BlockKind {
@@ -61,6 +63,7 @@ impl BlockKind {
             7 => Self::Index,
             8 => Self::Columns,
             9 => Self::Sums,
+            10 => Self::Chunk,
             _ => return None,
         })
     }
@@ -106,6 +109,24 @@ pub struct BlockHeader {
     pub raw_bytes: u32,
     /// The sum of the stored payload.
     pub crc32: u32,
+}
+
+/// Where the flags are in the header of a file.
+const FLAGS_AT: usize = 10;
+
+/// The flag of a file that the measured process itself writes.
+const IS_RAW: u8 = 1;
+
+/// The header of a file that the measured process itself writes: its events are in [`BlockKind::Chunk`] blocks.
+pub const fn raw_header() -> [u8; HEADER_BYTES] {
+    let mut bytes = header();
+    bytes[FLAGS_AT] = IS_RAW;
+    bytes
+}
+
+/// Whether a file that begins with `head` was written by the measured process itself.
+pub fn is_raw(head: &[u8]) -> bool {
+    version(head).is_some() && head.get(FLAGS_AT).is_some_and(|flags| flags & IS_RAW != 0)
 }
 
 /// The header of a file.
@@ -198,6 +219,8 @@ mod tests {
     #[test]
     fn the_layout_of_the_frame() {
         assert_eq!(&header(), b"heaptrace\x02\0\0\0\0\0\0");
+        assert_eq!(&raw_header(), b"heaptrace\x02\x01\0\0\0\0\0");
+        assert!(is_raw(&raw_header()) && !is_raw(&header()) && !is_raw(b"heaptrace\x02"));
         assert_eq!(&tail(0x0102), b"\x02\x01\0\0\0\0\0\0HTINDEX1");
         let block = BlockHeader::new(BlockKind::Events, Codec::Zstd, b"123456789", 258);
         let expected = b"HTB1\x03\x01\0\0\x09\0\0\0\x02\x01\0\0\x26\x39\xF4\xCB";

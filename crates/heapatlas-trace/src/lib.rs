@@ -4,7 +4,7 @@
 //! **The caller provides** the numbers of an event and a buffer of [`MAX_EVENT_BYTES`] for it; for the file
 //! a [`Put`] to write to, or the bytes to read.
 //! **This crate provides** one thread's stream ([`Encoder`], [`Decoder`], [`Event`]), and the pieces of a file:
-//! headers ([`mod@file`]) and what stands in each kind of block ([`payload`]).
+//! headers ([`mod@file`]) and what stands in each kind of block ([`payload`], [`raw`]).
 //! **Not for** compression, walking a file, matching frees with allocations: that is
 //! `heapatlas-formats`. The encoder runs inside `malloc`: no allocation, no panic, no error.
 //!
@@ -24,7 +24,7 @@
 //! # Ok::<(), heapatlas_trace::Malformed>(())
 //! ```
 //!
-//! In reading order: [`varint`], `event`, `encode`, `decode`; [`mod@file`], [`payload`], [`crc32()`];
+//! In reading order: [`varint`], `event`, `encode`, `decode`; [`mod@file`], [`payload`], [`raw`], [`crc32()`];
 //! [`shared`], the memory that recorder and launcher have in common.
 
 #![no_std]
@@ -41,10 +41,11 @@ mod event;
 pub mod file;
 mod malformed;
 pub mod payload;
+pub mod raw;
 pub mod shared;
 pub mod varint;
 
-pub use crc32::crc32;
+pub use crc32::{Crc32, crc32};
 pub use decode::Decoder;
 pub use encode::{Encoder, MAX_EVENT_BYTES, MAX_MARK_BYTES};
 pub use event::Event;

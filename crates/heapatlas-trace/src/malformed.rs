@@ -17,6 +17,8 @@ pub enum Malformed {
     Line,
     /// A recording mode that does not exist (yet).
     UnknownMode,
+    /// A chunk of an unknown kind.
+    UnknownChunk,
 }
 
 impl fmt::Display for Malformed {
@@ -28,6 +30,7 @@ impl fmt::Display for Malformed {
             Self::LargeStack => "a stack number has more than 32 bits",
             Self::Line => "a line of times has no event or rises too high",
             Self::UnknownMode => "the recording mode is unknown",
+            Self::UnknownChunk => "the kind of chunk is unknown",
         })
     }
 }

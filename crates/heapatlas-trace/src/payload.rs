@@ -107,6 +107,9 @@ pub struct Segment<'a> {
     pub base_tick: Option<u64>,
     /// The events.
     pub bytes: &'a [u8],
+    /// Whether all of them are about memory that no other thread had touched before. Not in files: `false` where
+    /// unknown.
+    pub is_exclusive: bool,
 }
 
 /// A thread's number and name.
@@ -360,6 +363,7 @@ impl<'a> Segment<'a> {
             thread,
             base_tick,
             bytes,
+            is_exclusive: false,
         })
     }
 }
@@ -484,19 +488,19 @@ fn items<'a, T>(
     })
 }
 
-fn put_numbers(out: &mut impl Put, numbers: &[u64]) {
+pub(crate) fn put_numbers(out: &mut impl Put, numbers: &[u64]) {
     for &number in numbers {
         let (bytes, length) = varint::encode(number);
         out.put(&bytes[..length]);
     }
 }
 
-fn put_string(out: &mut impl Put, string: &[u8]) {
+pub(crate) fn put_string(out: &mut impl Put, string: &[u8]) {
     put_numbers(out, &[string.len() as u64]);
     out.put(string);
 }
 
-fn take_byte(bytes: &mut &[u8]) -> Result<u8, Malformed> {
+pub(crate) fn take_byte(bytes: &mut &[u8]) -> Result<u8, Malformed> {
     let (&byte, rest) = bytes.split_first().ok_or(Malformed::Cut)?;
     *bytes = rest;
     Ok(byte)

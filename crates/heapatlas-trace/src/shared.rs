@@ -20,8 +20,8 @@
 
 use core::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64};
 
-/// The first word of a region: "HTSHARE1".
-pub const MAGIC: u64 = u64::from_le_bytes(*b"HTSHARE1");
+/// The first word of a region: "HTSHARE2".
+pub const MAGIC: u64 = u64::from_le_bytes(*b"HTSHARE2");
 
 /// Bytes of a chunk, its header included.
 pub const CHUNK_BYTES: usize = 32 << 10;
@@ -173,6 +173,8 @@ pub struct ChunkHeader {
     pub thread_name: [AtomicU64; 2],
     /// The recording that the chunk belongs to, by [`Switch::recording`].
     pub recording: AtomicU32,
+    /// 1 if an event here is about memory that other threads have touched, too. Set before that event is committed.
+    pub is_shared: AtomicU32,
 }
 
 /// Bytes of a chunk that hold events.

@@ -136,11 +136,13 @@ fn events() {
             thread: 0,
             base_tick: Some(0),
             bytes: b"abc",
+            is_exclusive: false,
         },
         Segment {
             thread: 300,
             base_tick: None,
             bytes: b"",
+            is_exclusive: false,
         },
     ];
     let mut bytes = Bytes::default();

@@ -18,6 +18,7 @@ mod guard;
 mod json;
 mod leak_tracker;
 mod os;
+mod profiler;
 mod region;
 mod stack;
 #[cfg(feature = "tracing")]
@@ -38,6 +39,11 @@ pub use leak_tracker::{
     Allocation, ConsoleEmitter, EnteredScope, Filter, JsonEmitter, LeakError, LeakFileError,
     LeakScope, LeakTracker, LeaksEmitter, Misuse, MisuseError, MisuseKind, Pattern, PatternError,
     ScopedFuture, SourceLocation, StackFrame, TRACKS_ADAPTIVE, TestScope, ThreadLabel, read_leaks,
+};
+#[doc(hidden)]
+pub use profiler::assertions::has_failed as profiler_has_failed;
+pub use profiler::{
+    AdHocStats, HeapStats, Profiler, ProfilerBuilder, ProfilerError, ad_hoc_event, take_profile,
 };
 pub use region::{
     Region, RegionMemory, RegionRow, RegionStats, RegionTable, Task, regions, regions_by_thread,

@@ -113,6 +113,9 @@ const ALLOCATOR_STARTS: &[&str] = &[
     "std::allocator<",
 ];
 
+/// Of the names of methods that make blocks for a whole Rust program, whatever the allocator is called.
+const ALLOCATOR_TRAIT: &str = " as core::alloc::global::GlobalAlloc>::";
+
 /// How file names of modules begin that hold a language runtime only.
 const RUNTIME_MODULES: &[&str] = &[
     "libc.so",
@@ -236,6 +239,7 @@ fn is_allocator(function: &str) -> bool {
         || ALLOCATOR_STARTS
             .iter()
             .any(|known| start.starts_with(known))
+        || function.contains(ALLOCATOR_TRAIT)
 }
 
 fn is_runtime_module(path: &str) -> bool {
@@ -297,6 +301,7 @@ mod tests {
             "__gnu_cxx::new_allocator<int>::allocate(unsigned long, void const*)",
             "std::allocator_traits<std::allocator<int> >::allocate(std::allocator<int>&, unsigned long)",
             "heapatlas_preload::interpose::malloc",
+            "<app::Counting as core::alloc::global::GlobalAlloc>::alloc_zeroed",
             "mmap",
         ] {
             check(function, Origin::Allocator);

@@ -30,7 +30,8 @@ const MAX_WARNINGS: usize = 100;
 /// let process = ProcessInfo { arguments: ["program"], ..ProcessInfo::default() };
 /// let mut aggregator = Aggregator::new(&process);
 /// // An allocation of 9 bytes on the empty stack at address 8, at tick 7.
-/// let segment = Segment { thread: 1, base_tick: Some(0), bytes: &[1, 9, 2, 7] };
+/// let bytes = &[1, 9, 2, 7];
+/// let segment = Segment { thread: 1, base_tick: Some(0), bytes, ..Segment::default() };
 /// aggregator.events(10, 10, 0, [segment].into_iter());
 /// let file = aggregator.end(&End::default(), Vec::new())?;
 /// let (profile, _) = read(&file, &ReadOptions::default()).expect("it was just written");

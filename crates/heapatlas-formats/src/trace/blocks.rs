@@ -80,7 +80,7 @@ fn limit_group<'a>(group_bytes: &mut usize, next: Next<'a>) -> Result<Next<'a>, 
 }
 
 /// The stored payload at an offset, and the block if its kind is known.
-fn next_block(source: &[u8], offset: usize) -> Result<Next<'_>, ReadError> {
+pub(super) fn next_block(source: &[u8], offset: usize) -> Result<Next<'_>, ReadError> {
     let error = |problem| ReadError::block(offset, problem);
     let rest = &source[offset..];
     if rest.is_empty() {
@@ -132,7 +132,7 @@ fn check_tail(rest: &[u8], offset: usize) -> Result<(), ReadError> {
     })
 }
 
-impl Block<'_> {
+impl<'a> Block<'a> {
     /// How many bytes the payload says that it has.
     pub fn raw_bytes(&self) -> usize {
         self.header.raw_bytes as usize
@@ -162,6 +162,31 @@ impl Block<'_> {
                 _ => self.try_unpack(codec, &mut unpackers.frames),
             })
             .map_err(|problem| ReadError::block(self.offset, problem))
+    }
+
+    /// The payload, when it is stored as it is.
+    pub fn plain(&self) -> Option<&'a [u8]> {
+        let is_plain = self.header.codec == Codec::Plain as u8;
+        is_plain.then_some(self.stored)
+    }
+
+    /// Whether the payload is what was written.
+    pub fn check_sum(&self) -> Result<(), ReadError> {
+        let checked = self.check();
+        checked.map_or_else(
+            |problem| Err(ReadError::block(self.offset, problem)),
+            |_| Ok(()),
+        )
+    }
+
+    /// Where the next block begins.
+    pub fn end(&self) -> usize {
+        self.offset + BLOCK_HEADER_BYTES + self.stored.len()
+    }
+
+    /// That it is packed in a way that is not known here.
+    pub fn packed_otherwise(&self) -> ReadError {
+        ReadError::block(self.offset, self.unknown_codec())
     }
 
     fn check(&self) -> Result<Codec, Problem> {

@@ -2,7 +2,7 @@
 
 use heapatlas_model::AllocationProfile;
 use heapatlas_trace::Malformed;
-use heapatlas_trace::file::BlockKind;
+use heapatlas_trace::file::{self, BlockKind};
 use heapatlas_trace::payload::{self, EventsHeader, Mode, ProcessInfo};
 use rayon::prelude::*;
 
@@ -14,6 +14,7 @@ use super::error::{Problem, ReadError, Warning};
 use super::facts::{self, CodeMap, Facts};
 use super::ledger::Ledger;
 use super::profile::profile;
+use super::raw;
 use super::replay::Replay;
 use super::sums;
 
@@ -31,6 +32,9 @@ pub(super) fn read(
     } = walk(source)?;
     let (offset, payload) = process_payload(&blocks, stopped_by.as_ref())?;
     let process = ProcessInfo::read(&payload).map_err(|e| ReadError::block(offset, e))?;
+    if file::is_raw(source) || blocks.iter().any(|block| block.kind == BlockKind::Chunk) {
+        return Ok(raw::read(source, process, blocks[0].end(), options));
+    }
     let (facts, damage) = Facts::gather(&mut blocks);
     if process.mode == Mode::Aggregate {
         let (profile, mut warnings, stopped) = sums::read(&blocks, &process, &facts, options)?;
@@ -88,7 +92,7 @@ fn process_payload(
     }
 }
 
-fn range(clock: &Clock, options: &ReadOptions) -> std::ops::Range<u64> {
+pub(super) fn range(clock: &Clock, options: &ReadOptions) -> std::ops::Range<u64> {
     let from = options.from_ns.map_or(0, |ns| clock.tick_at(ns));
     let to = options.to_ns.map_or(u64::MAX, |ns| clock.tick_at(ns));
     from..to
@@ -178,7 +182,7 @@ impl Reader<'_> {
 }
 
 /// Whether the allocations of a thread are asked for.
-fn is_counted(facts: &Facts, wanted: Option<u64>, thread: u64) -> impl FnOnce() -> bool {
+pub(super) fn is_counted(facts: &Facts, wanted: Option<u64>, thread: u64) -> impl FnOnce() -> bool {
     move || wanted.is_none_or(|wanted| facts.is_os_thread(thread, wanted))
 }
 
@@ -232,7 +236,11 @@ fn unpack<'a>(batch: &'a [&'a Block<'a>]) -> Unpacked<'a> {
 }
 
 /// What a reader should know about a recording that is whole.
-fn notes<A>(process: &ProcessInfo<'_, A>, facts: &Facts, options: &ReadOptions) -> Vec<Warning> {
+pub(super) fn notes<A>(
+    process: &ProcessInfo<'_, A>,
+    facts: &Facts,
+    options: &ReadOptions,
+) -> Vec<Warning> {
     let mut notes = Vec::new();
     if process.ticks_per_second == 0 {
         notes.push(Warning::note(

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use heapatlas_trace::payload::{ModuleInfo, ProcessInfo, Segment};
 use heapatlas_trace::{Encoder, Event, MAX_EVENT_BYTES};
 use proptest::prelude::*;
+use proptest::test_runner::TestCaseResult;
 
 use super::Writer;
 use super::blocks::{Unpackers, walk};
@@ -29,6 +30,14 @@ struct Planned {
 }
 
 impl Planned {
+    fn page(&self) -> u64 {
+        self.address / PAGE_BYTES
+    }
+
+    fn is_on_page(&self) -> bool {
+        self.event().address().is_some()
+    }
+
     fn event(&self) -> Event<'static> {
         let Self {
             tick,
@@ -88,14 +97,17 @@ impl Planned {
 /// Steady work, bursts and pauses; now and then at an address that is no multiple of eight.
 fn plan() -> impl Strategy<Value = Vec<Planned>> {
     let gap = prop_oneof![5 => 0_u64..300, 1 => 0_u64..100_000, 1 => 0_u64..100_000_000];
-    let step = (0..THREADS, 0..8_u8, gap, 0..40_u64, any::<u64>(), 0..70_u32);
+    // Threads work in bursts.
+    let thread = prop_oneof![4 => Just(None), 1 => (0..THREADS).prop_map(Some)];
+    let step = (thread, 0..8_u8, gap, 0..40_u64, any::<u64>(), 0..70_u32);
     prop::collection::vec(step, 1..300).prop_map(|steps| {
-        let mut tick = 5_000_000;
-        let planned = |(number, (thread, kind, gap, page, random, zeros)): (
+        let (mut tick, mut thread) = (5_000_000, 0);
+        let planned = |(number, (other, kind, gap, page, random, zeros)): (
             usize,
-            (_, _, _, u64, u64, u32),
+            (Option<usize>, _, _, u64, u64, u32),
         )| {
             tick += gap;
+            thread = other.unwrap_or(thread);
             // Half of the pages are of one thread each.
             let is_own = page % 2 == 0;
             let page = page
@@ -151,7 +163,9 @@ fn write(gatherings: &[Gathering<'_>], modules_at: &[usize], is_exact: bool) -> 
     if is_exact {
         writer = writer.with_exact_times();
     }
+    let mut owners = Owners::default();
     for (index, gathering) in gatherings.iter().enumerate() {
+        let sharing = owners.sharing_threads(gathering.events);
         if modules_at.contains(&index) {
             let tick = gathering.events.first().map_or(0, |event| event.tick);
             writer.modules(tick, &[ModuleInfo::default()]).unwrap();
@@ -163,11 +177,31 @@ fn write(gatherings: &[Gathering<'_>], modules_at: &[usize], is_exact: bool) -> 
             thread: thread as u64,
             base_tick: Some(0),
             bytes: stream,
+            is_exclusive: !sharing.contains(&thread),
         });
         let segments = segments.filter(|segment| !segment.bytes.is_empty());
         writer.events(gathering.tick, 0, 0, segments).unwrap();
     }
     writer.end(&Default::default()).unwrap()
+}
+
+/// Who has touched which page so far, as recorders know it.
+#[derive(Default)]
+struct Owners(BTreeMap<u64, BTreeSet<usize>>);
+
+impl Owners {
+    /// The threads of events about memory that other threads had touched.
+    fn sharing_threads(&mut self, events: &[Planned]) -> BTreeSet<usize> {
+        let mut sharing = BTreeSet::new();
+        for event in events.iter().filter(|event| event.is_on_page()) {
+            let owners = self.0.entry(event.page()).or_default();
+            owners.insert(event.thread);
+            if owners.len() > 1 {
+                sharing.insert(event.thread);
+            }
+        }
+        sharing
+    }
 }
 
 fn stream(events: &[Planned], thread: usize) -> Vec<u8> {
@@ -226,34 +260,51 @@ fn owned(event: Event<'_>) -> Event<'static> {
     }
 }
 
-/// The events on whose ticks order between threads hangs.
-fn exact_ticks(gatherings: &[Gathering<'_>]) -> BTreeSet<usize> {
-    let mut exact = BTreeSet::new();
-    let mut late: Vec<Planned> = Vec::new();
+/// Whether one thread did all of its events before another one did any; `late` are threads of which some are told in
+/// the order of this gathering.
+fn is_in_turn(events: &[Planned], late: &BTreeSet<usize>) -> bool {
+    let timed: Vec<_> = events.iter().filter(|event| event.kind < 7).collect();
+    let first = timed.first().map(|event| event.thread);
+    let turns: Vec<_> = timed.chunk_by(|a, b| a.thread == b.thread).collect();
+    let threads: BTreeSet<_> = turns.iter().map(|turn| turn[0].thread).collect();
+    let mut pairs = turns.windows(2);
+    late.iter().all(|&thread| Some(thread) == first)
+        && threads.len() == turns.len()
+        && pairs.all(|pair| pair[0].last().map(|last| last.tick) < Some(pair[1][0].tick))
+}
+
+/// Whether events that the program ordered are told in that order, and all of a gathering in which threads worked in turn:
+/// `ticks` are as they were read. What was gathered by an earlier tick is before the rest anyway.
+fn check_order(gatherings: &[Gathering<'_>], ticks: &BTreeMap<usize, u64>) -> TestCaseResult {
+    let mut pages: BTreeMap<u64, Vec<(&Planned, bool)>> = BTreeMap::new();
+    let mut late = BTreeSet::new();
     for gathering in gatherings {
-        let mut owners: BTreeMap<u64, BTreeSet<usize>> = BTreeMap::new();
-        let on_pages = |event: &&Planned| event.event().address().is_some();
-        for event in gathering.events.iter().chain(&late).filter(on_pages) {
-            let page = event.address / PAGE_BYTES;
-            owners.entry(page).or_default().insert(event.thread);
+        for page in pages.values_mut() {
+            page.iter_mut().for_each(|(_, is_told)| *is_told = true);
         }
-        let is_shared = |event: &&Planned| {
-            owners
-                .get(&(event.address / PAGE_BYTES))
-                .is_some_and(|owners| owners.len() > 1)
-        };
-        let timed = || gathering.events.iter().filter(|event| event.kind < 7);
-        exact.extend(
-            timed()
-                .filter(on_pages)
-                .filter(is_shared)
-                .map(|event| event.number),
-        );
+        if is_in_turn(gathering.events, &late) {
+            let timed = gathering.events.iter().filter(|event| event.kind < 7);
+            let told: Vec<_> = timed.map(|event| ticks[&event.number]).collect();
+            prop_assert!(told.is_sorted(), "{told:?}");
+        }
+        for event in gathering.events.iter().filter(|event| event.is_on_page()) {
+            let page = pages.entry(event.page()).or_default();
+            for &(before, is_told) in &*page {
+                let (first, then) = (ticks[&before.number], ticks[&event.number]);
+                let may_be_equal = before.tick == event.tick || is_told;
+                let is_after = first < then || first == then && may_be_equal;
+                prop_assert!(
+                    before.thread == event.thread || is_after,
+                    "{before:?} is told as {first}, {event:?} as {then}"
+                );
+            }
+            page.push((event, false));
+        }
         let is_late = |event: &&Planned| event.tick > gathering.tick;
-        exact.extend(timed().filter(is_late).map(|event| event.number));
-        late = timed().filter(is_late).copied().collect();
+        let after = gathering.events.iter().filter(is_late);
+        late = after.map(|event| event.thread).collect();
     }
-    exact
+    Ok(())
 }
 
 proptest! {
@@ -269,7 +320,7 @@ proptest! {
         let gatherings = gatherings(&plan, &steps);
         let file = write(&gatherings, &modules_at, is_exact);
         let threads = read(&file);
-        let exact = exact_ticks(&gatherings);
+        let mut ticks = BTreeMap::new();
         for thread in 0..THREADS {
             let expected: Vec<_> = plan.iter().filter(|event| event.thread == thread).collect();
             let found = threads.get(&thread).map_or(&[][..], Vec::as_slice);
@@ -280,14 +331,16 @@ proptest! {
                 prop_assert_eq!(Planned { tick, ..*planned }.event(), *found);
                 prop_assert!(tick <= planned.tick, "{} is told as {tick}", planned.tick);
                 prop_assert!(planned.tick - tick <= TOLERANCE, "{} is told as {tick}", planned.tick);
-                if is_exact || exact.contains(&planned.number) {
+                if is_exact {
                     prop_assert_eq!(tick, planned.tick);
                 }
+                ticks.insert(planned.number, tick);
                 if found.tick().is_some() {
                     prop_assert!(tick >= last, "{tick} after {last}");
                     last = tick;
                 }
             }
         }
+        check_order(&gatherings, &ticks)?;
     }
 }

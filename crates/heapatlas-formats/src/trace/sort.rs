@@ -20,6 +20,10 @@ pub(super) struct Columns {
     open: Option<OpenRun>,
     /// How much earlier than they were events may be told.
     tolerance: u64,
+    /// But not before this tick, unless they were.
+    earliest: u64,
+    /// Of the last event.
+    last_tick: u64,
 }
 
 /// One thread's events in a block.
@@ -48,7 +52,7 @@ struct OpenRun {
 pub(super) struct Thread {
     pub decoder: Decoder,
     /// Of its last event.
-    tick: u64,
+    pub tick: u64,
 }
 
 /// Which times must be told exactly, since order hangs on them.
@@ -68,6 +72,12 @@ impl Columns {
         // What is left when writing failed is lost.
         self.clear();
         self.tolerance = tolerance;
+        self.earliest = 0;
+    }
+
+    /// What comes after the last event, in another thread, is told after it.
+    pub fn end_turn(&mut self) {
+        self.earliest = self.last_tick.saturating_add(1);
     }
 
     /// About how many bytes the payload will have.
@@ -102,11 +112,13 @@ impl Columns {
             None => sorter.add_all(&mut thread.decoder, segment.bytes, |_| false),
         };
         thread.tick = sorter.tick;
+        self.last_tick = sorter.tick;
         self.open = Some(sorter.run);
         rest.map(|bytes| Segment {
             thread: segment.thread,
             base_tick: Some(thread.tick),
             bytes,
+            is_exclusive: false,
         })
     }
 
@@ -117,7 +129,7 @@ impl Columns {
         // What was gathered before is told before. The line begins in the middle of what is tolerated.
         let base_tick = first_tick
             .saturating_sub(self.tolerance / 2)
-            .max(first_tick.min(order.gathered[0]))
+            .max(first_tick.min(order.gathered[0].max(self.earliest)))
             .max(thread.tick);
         OpenRun {
             thread: segment.thread,

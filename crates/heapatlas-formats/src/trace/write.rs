@@ -16,6 +16,7 @@ use zstd::bulk::Compressor;
 use super::pages::{Pages, page_of};
 use super::sort::{Columns, Order, Thread};
 use super::streams::{PARTS, Packer};
+use super::turns::turns;
 
 /// Payloads end with the first segment that makes them this long: readers unpack blocks in parallel.
 const PAYLOAD_BYTES: usize = 4 << 20;
@@ -27,7 +28,7 @@ const MAX_SEGMENT_BYTES: usize = 2 << 20;
 /// Of all but columns.
 const LEVEL: i32 = 3;
 
-/// How much earlier than they were the events of a thread may be told when no other one works at the time, as a part of a
+/// How much earlier than they were the events of a thread may be told when no other one works meanwhile, as a part of a
 /// second: 200 µs. Exact times would be most of the file.
 const TOLERANCES_PER_SECOND: u64 = 5_000;
 
@@ -124,7 +125,7 @@ impl<W: io::Write> Writer<W> {
         self.finish_block(BlockKind::Thread)
     }
 
-    /// What was gathered of the threads' streams: all events before `tick`, and perhaps some after it.
+    /// What was gathered of the threads' streams, each thread's together: all events before `tick`, and perhaps some after it.
     /// `elapsed_ns` is since the recording began, `resident_bytes` 0 where unknown.
     ///
     /// # Errors
@@ -169,8 +170,12 @@ impl<W: io::Write> Writer<W> {
         tick: u64,
         damaged: &mut Payload,
     ) -> io::Result<()> {
-        let pages = self.shared_pages(segments);
-        self.columns.begin(self.tolerance(pages.is_none()));
+        let late = std::mem::take(&mut self.late);
+        let turns = turns(segments, &self.threads, &late);
+        let is_alone = turns.is_some();
+        let needs_pages = !is_alone && !self.has_exact_times && !are_exclusive(segments);
+        let pages = needs_pages.then(|| self.shared_pages(segments, late));
+        self.columns.begin(self.tolerance(is_alone));
         let mut module_ticks = std::mem::take(&mut self.module_ticks);
         module_ticks.sort_unstable();
         let order = Order {
@@ -180,15 +185,18 @@ impl<W: io::Write> Writer<W> {
             is_always_exact: self.has_exact_times,
         };
         let mut late = Pages::default();
-        for segment in segments {
-            if self.columns.bytes() >= PAYLOAD_BYTES {
-                self.finish_columns(not_last)?;
+        for turn in turns.unwrap_or_else(|| vec![segments]) {
+            for segment in turn {
+                if self.columns.bytes() >= PAYLOAD_BYTES {
+                    self.finish_columns(not_last)?;
+                }
+                let thread = self.threads.entry(segment.thread).or_default();
+                let rest = self.columns.add(segment, thread, &order, &mut late);
+                if let Some(rest) = rest {
+                    self.put_damaged(damaged, &rest, not_last)?;
+                }
             }
-            let thread = self.threads.entry(segment.thread).or_default();
-            let rest = self.columns.add(segment, thread, &order, &mut late);
-            if let Some(rest) = rest {
-                self.put_damaged(damaged, &rest, not_last)?;
-            }
+            self.columns.end_turn();
         }
         self.late = late;
         Ok(())
@@ -203,20 +211,14 @@ impl<W: io::Write> Writer<W> {
         }
     }
 
-    /// Where several threads work; `None` when only one does.
-    fn shared_pages(&mut self, segments: &[Segment<'_>]) -> Option<Pages> {
-        let mut pages = std::mem::take(&mut self.late);
-        let first = segments.first()?.thread;
-        let is_alone = segments.iter().all(|segment| segment.thread == first);
-        if self.has_exact_times || is_alone && pages.are_only_of(first) {
-            return None;
-        }
+    /// Where several threads work, those included that did so before and are not told yet.
+    fn shared_pages(&self, segments: &[Segment<'_>], mut pages: Pages) -> Pages {
         for run in segments.chunk_by(|a, b| a.thread == b.thread) {
             let thread = self.threads.get(&run[0].thread);
             let decoder = thread.map(|thread| thread.decoder.clone());
             touch_all(&mut pages, run, decoder.unwrap_or_default());
         }
-        Some(pages)
+        pages
     }
 
     fn put_damaged(
@@ -357,6 +359,13 @@ impl<W: io::Write> Writer<W> {
         self.bytes_written += bytes.len() as u64;
         Ok(())
     }
+}
+
+/// Whether nothing here comes after another thread's doing. An event does if another thread has touched its memory
+/// before; then it is the later one of the two whose segment says so, whichever of them was gathered first. An event that
+/// comes after none may be told early.
+fn are_exclusive(segments: &[Segment<'_>]) -> bool {
+    segments.iter().all(|segment| segment.is_exclusive)
 }
 
 /// Notes on which pages a thread works in these segments.

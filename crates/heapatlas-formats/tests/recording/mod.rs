@@ -28,6 +28,8 @@ pub struct Recording {
     /// Is told the same.
     pub aggregator: Aggregator,
     threads: Vec<Thread>,
+    /// What was gathered: thread, base tick, events.
+    pub gathered: Vec<(u64, u64, Vec<u8>)>,
 }
 
 #[derive(Default)]
@@ -110,6 +112,7 @@ impl Recording {
             writer,
             aggregator,
             threads,
+            gathered: Vec::new(),
         }
     }
 
@@ -207,6 +210,7 @@ impl Recording {
             thread: *index as u64,
             base_tick: *base_tick,
             bytes,
+            is_exclusive: false,
         });
         let (tick, resident_bytes) = (START_TICK + time, time << 12);
         self.aggregator
@@ -214,6 +218,10 @@ impl Recording {
         self.writer
             .events(tick, time, resident_bytes, segments)
             .unwrap();
+        let chunks = gathered.into_iter();
+        self.gathered.extend(
+            chunks.map(|(index, base_tick, bytes)| (index as u64, base_tick.unwrap(), bytes)),
+        );
     }
 
     pub fn modules(&mut self, time: u64, modules: &[ModuleInfo<'_>]) {

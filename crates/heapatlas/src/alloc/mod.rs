@@ -11,10 +11,13 @@ pub(crate) mod sums;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
+use crate::guard::{self, Guard};
+
 pub use counters::{ProcessTotals, ThreadTotals, process_totals, thread_totals};
 pub(crate) use counters::{begin_peak, end_peak};
 pub use mode::set_mode;
 pub use mode::{Mode, NotInstalled, is_counting, is_installed};
+pub(crate) use mode::{record, stop_recording};
 pub(crate) use sums::{hold_for_fork, open_after_fork};
 
 /// An allocator that can tell what a program allocates. It forwards every request to another one, the system's unless
@@ -65,13 +68,15 @@ impl<A> Alloc<A> {
         self
     }
 
-    #[inline(always)]
-    fn bits(&self) -> u8 {
-        let bits = mode::bits();
+    /// For a call while something is recorded (or while nobody knows): what is, unless this thread is inside
+    /// heapatlas.
+    #[inline]
+    fn enter(&self) -> Option<(Guard, u8)> {
+        let mut bits = mode::bits();
         if mode::is_unknown(bits) {
-            return mode::begin_with(self.first_mode);
+            bits = mode::begin_with(self.first_mode);
         }
-        bits
+        Some((guard::enter()?, bits))
     }
 }
 
@@ -85,8 +90,11 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Alloc<A> {
         if mode::bits() == mode::OFF {
             return allocate();
         }
+        let Some((guard, bits)) = self.enter() else {
+            return allocate();
+        };
         let block = allocate();
-        events::allocated(self.bits(), block, layout.size());
+        events::allocated(&guard, bits, block, layout.size());
         block
     }
 
@@ -97,18 +105,26 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Alloc<A> {
         if mode::bits() == mode::OFF {
             return allocate();
         }
+        let Some((guard, bits)) = self.enter() else {
+            return allocate();
+        };
         let block = allocate();
-        events::allocated(self.bits(), block, layout.size());
+        events::allocated(&guard, bits, block, layout.size());
         block
     }
 
     #[inline]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        if mode::bits() != mode::OFF {
-            events::freeing(self.bits(), block, layout.size());
-        }
         // SAFETY: the caller's promises are those that `inner` asks for.
-        unsafe { self.inner.dealloc(block, layout) };
+        let free = || unsafe { self.inner.dealloc(block, layout) };
+        if mode::bits() == mode::OFF {
+            return free();
+        }
+        let entered = self.enter();
+        if let Some((guard, bits)) = &entered {
+            events::freeing(guard, *bits, block, layout.size());
+        }
+        free();
     }
 
     #[inline]
@@ -118,7 +134,17 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Alloc<A> {
         if mode::bits() == mode::OFF {
             return reallocate();
         }
+        let Some((guard, bits)) = self.enter() else {
+            return reallocate();
+        };
         let sizes = [layout.size(), new_size];
-        events::reallocated(self.bits(), block, sizes, reallocate)
+        let known = events::resizing(&guard, bits, block);
+        let new_block = reallocate();
+        if new_block.is_null() {
+            events::not_resized(&guard, block, known, layout.size());
+        } else {
+            events::resized(&guard, bits, new_block, known, sizes);
+        }
+        new_block
     }
 }

@@ -107,8 +107,29 @@ pub fn set_mode(mode: Mode) -> Result<(), NotInstalled> {
     if !is_installed() {
         return Err(NotInstalled);
     }
-    let before = BASE.swap(mode.bits(), AcqRel);
-    let recorded = bits() & !before;
-    MODE.store(mode.bits() | recorded, Relaxed);
+    BASE.store(mode.bits(), Relaxed);
+    update();
     Ok(())
+}
+
+/// Records in this mode, above the one that [`set_mode`] has set.
+pub(crate) fn record(mode: Mode) {
+    RECORDED.store(mode.bits(), Relaxed);
+    update();
+}
+
+/// Goes back to the mode that [`set_mode`] has set.
+pub(crate) fn stop_recording() {
+    RECORDED.store(0, Relaxed);
+    update();
+}
+
+/// What a profiler wants.
+static RECORDED: AtomicU8 = AtomicU8::new(0);
+
+/// Without an allocator the byte stays unknown.
+fn update() {
+    let _ = MODE.fetch_update(AcqRel, Acquire, |now| {
+        (!is_unknown(now)).then(|| OFF | BASE.load(Relaxed) | RECORDED.load(Relaxed))
+    });
 }

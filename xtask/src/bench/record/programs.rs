@@ -104,7 +104,7 @@ impl Workshop<'_> {
     }
 
     /// How much work: in a quick run an eighth.
-    fn amount(&self, full: u32) -> u32 {
+    pub fn amount(&self, full: u32) -> u32 {
         if self.is_quick { full / 8 } else { full }
     }
 
@@ -124,8 +124,8 @@ impl Workshop<'_> {
     }
 
     fn rust(&self, key: Key, threads: u32) -> anyhow::Result<Program> {
-        let plain = self.cargo_build("serde-json", &[])?;
-        let with_dhat_rs = self.cargo_build("serde-json-dhat", &["--features", "dhat"])?;
+        let plain = self.build_serde_json("serde-json", &[])?;
+        let with_dhat_rs = self.build_serde_json("serde-json-dhat", &["--features", "dhat"])?;
         let (threads, documents) = (threads.to_string(), self.amount(8_000).to_string());
         let arguments = [threads.as_str(), documents.as_str()];
         Ok(Program {
@@ -134,7 +134,8 @@ impl Workshop<'_> {
         })
     }
 
-    fn cargo_build(&self, target: &str, features: &[&str]) -> anyhow::Result<PathBuf> {
+    /// Builds the serde_json program in a folder of that name.
+    pub fn build_serde_json(&self, target: &str, features: &[&str]) -> anyhow::Result<PathBuf> {
         let target = self.folder.join("programs").join(target);
         let mut cargo = steps::cargo();
         cargo.args(["build", "--quiet", "--release", "--locked"]);
@@ -180,13 +181,19 @@ impl Workshop<'_> {
     }
 
     fn micro(&self) -> anyhow::Result<Program> {
+        let binary = self.build_micro()?;
+        let pairs = self.amount(20_000_000).to_string();
+        Ok(Program::new(Key::Micro, binary, &[&pairs]))
+    }
+
+    /// Compiles the micro loop.
+    pub fn build_micro(&self) -> anyhow::Result<PathBuf> {
         let binary = self.folder.join("programs/micro");
         fs::create_dir_all(self.folder.join("programs"))?;
         let mut gcc = Command::new("gcc");
         gcc.args(["-O2", "-g"]).arg(sources().join("micro.c"));
         steps::run(gcc.arg("-o").arg(&binary)).context("the micro loop is not compiled")?;
-        let pairs = self.amount(20_000_000).to_string();
-        Ok(Program::new(Key::Micro, binary, &[&pairs]))
+        Ok(binary)
     }
 }
 
