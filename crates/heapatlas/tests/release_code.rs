@@ -103,7 +103,7 @@ fn by_name(symbols: &str, functions: &HashMap<u64, Vec<String>>) -> HashMap<Stri
     named.collect()
 }
 
-/// Reads lines such as `1234 <name>:` and `  1238:	mov    $0x1,%esi`.
+/// Reads lines such as `1234 <name>:` and, behind a tab, `mov    $0x1,%esi`.
 fn functions(listing: &str) -> HashMap<u64, Vec<String>> {
     let mut functions = HashMap::new();
     let mut start = 0;

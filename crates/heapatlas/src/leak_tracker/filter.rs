@@ -50,7 +50,8 @@ pub(crate) struct Facts<'a> {
     pub address: u64,
     pub size: u64,
     pub type_name: &'a str,
-    pub thread: Option<&'a str>,
+    /// Whether the thread has one of these names; names of threads are looked up.
+    pub thread_is_in: &'a dyn Fn(&BTreeSet<String>) -> bool,
     /// Unknown while the allocation is registered: it will be older when it is reported.
     pub age: Option<Duration>,
     /// Whether the stack has a pattern; finding names costs, so it is asked last.
@@ -250,7 +251,7 @@ impl Rule {
             Self::LargerThan(bytes) => facts.size > *bytes,
             Self::YoungerThan(age) => facts.age? < *age,
             Self::OlderThan(age) => facts.age? > *age,
-            Self::Threads(names) => facts.thread.is_some_and(|name| names.contains(name)),
+            Self::Threads(names) => (facts.thread_is_in)(names),
             Self::And(parts) => return first_decision(parts, facts, false),
             Self::Or(parts) => return first_decision(parts, facts, true),
             Self::Not(inner) => !inner.applies(facts)?,
@@ -347,7 +348,7 @@ mod tests {
             address: 0x1000,
             size: 64,
             type_name: "T",
-            thread: Some("worker"),
+            thread_is_in: &|names| names.contains("worker"),
             age,
             stack_has: &|pattern| pattern.is_in("my::function (src/main.rs:7:5)"),
         })

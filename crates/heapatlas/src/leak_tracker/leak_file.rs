@@ -316,8 +316,8 @@ pub(crate) fn write(leaks: &[Allocation]) -> String {
     for leak in leaks {
         write_leak(out.line(), leak);
     }
-    out.close(']').close('}').line();
-    out.finish()
+    out.close(']').close('}');
+    out.finish() + "\n"
 }
 
 fn write_leak(out: &mut Writer, leak: &Allocation) {

@@ -209,19 +209,23 @@ pub(crate) fn note(
         },
         block,
     };
-    NOTED.with(|all| {
+    let is_new = NOTED.with(|all| {
         if let Some(known) = all.iter_mut().find(|known| known.is_like(&noted)) {
             known.count += 1;
-        } else if all.len() < MOST_NOTED {
+            return false;
+        }
+        let has_room = all.len() < MOST_NOTED;
+        if has_room {
             all.push(noted);
         }
+        has_room
     });
-    if kind.is_error() {
+    if kind.is_error() && is_new == Some(true) {
         say(&noted);
     }
 }
 
-/// What was left out must not go unnoticed by those who never ask.
+/// What was left out must not go unnoticed by those who never ask. Each kind at each place once.
 fn say(noted: &Noted) {
     let mut text = format!("heapatlas: 0x{:08x}: {}", noted.address, noted.kind);
     let mut add = |what: &str, location: Option<&Location<'_>>| {

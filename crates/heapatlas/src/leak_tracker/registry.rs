@@ -11,6 +11,7 @@
 //! The record goes before the C library gets the block, so that whoever is given its address next finds none.
 
 use std::panic::Location;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -71,7 +72,7 @@ static IS_ENABLED: AtomicBool = AtomicBool::new(false);
 /// Something was recorded once: frees have to look.
 static HAS_RECORDS: AtomicBool = AtomicBool::new(false);
 
-static GLOBAL_FILTER: Locked<Option<Filter>> = Locked::new(None);
+static GLOBAL_FILTER: Locked<Option<Arc<Filter>>> = Locked::new(None);
 static HAS_GLOBAL_FILTER: AtomicBool = AtomicBool::new(false);
 
 pub(crate) fn set_enabled(is_enabled: bool) {
@@ -91,12 +92,17 @@ pub(crate) fn prepare() {
 }
 
 pub(crate) fn global_filter() -> Filter {
-    if !HAS_GLOBAL_FILTER.load(Ordering::Acquire) {
-        return Filter::ignore_none();
-    }
     let _guard = guard::enter();
-    let filter = GLOBAL_FILTER.with(|filter| filter.clone());
-    filter.flatten().unwrap_or_default()
+    shared_global_filter().map_or_else(Filter::ignore_none, |filter| (*filter).clone())
+}
+
+/// `None`: nothing is ignored.
+#[inline]
+fn shared_global_filter() -> Option<Arc<Filter>> {
+    if !HAS_GLOBAL_FILTER.load(Ordering::Acquire) {
+        return None;
+    }
+    GLOBAL_FILTER.with(|filter| filter.clone())?
 }
 
 /// Replaces the global filter by what `change` makes of it.
@@ -104,24 +110,17 @@ pub(crate) fn change_global_filter(change: impl FnOnce(Filter) -> Filter) {
     let _guard = guard::enter();
     prepare();
     let old = GLOBAL_FILTER.with(|filter| {
-        let new = change(filter.clone().unwrap_or_default());
+        let new = change(filter.as_deref().cloned().unwrap_or_default());
         HAS_GLOBAL_FILTER.store(!new.is_none(), Ordering::Release);
-        filter.replace(new)
+        filter.replace(Arc::new(new))
     });
     drop(old);
 }
 
 /// The filter for what this thread allocates; a scope without one uses the global one.
 #[inline]
-fn filter_in_force(current: Current) -> Option<Filter> {
-    current
-        .filter()
-        .or_else(|| {
-            HAS_GLOBAL_FILTER
-                .load(Ordering::Relaxed)
-                .then(global_filter)
-        })
-        .filter(|filter| !filter.is_none())
+fn filter_in_force(current: Current) -> Option<Arc<Filter>> {
+    current.filter().or_else(shared_global_filter)
 }
 
 /// A block was allocated.
@@ -312,23 +311,21 @@ fn address_of(block: *mut u8) -> u64 {
 impl Record {
     /// As [`Filter::ignores`].
     fn is_ignored(&self, address: u64, filter: &Filter, age: Option<Duration>) -> Option<bool> {
-        let thread = threads::label(self.thread);
         filter.ignores(&Facts {
             address,
             size: self.size as u64,
             type_name: self.origin.type_name,
-            thread: thread.name.as_deref(),
+            thread_is_in: &|names| {
+                let name = threads::label(self.thread).name;
+                name.is_some_and(|name| names.contains(&name))
+            },
             age,
             stack_has: &|pattern| stacks::has(self.stack, self.origin.location, pattern),
         })
     }
 
     /// With names, which are looked up by `frames`.
-    pub(crate) fn to_allocation(
-        self,
-        address: u64,
-        frames: std::sync::Arc<[StackFrame]>,
-    ) -> Allocation {
+    pub(crate) fn to_allocation(self, address: u64, frames: Arc<[StackFrame]>) -> Allocation {
         Allocation {
             address,
             size_bytes: self.size as u64,

@@ -44,7 +44,7 @@ pub struct LeakScope(Arc<State>);
 struct State {
     number: u32,
     name: Option<String>,
-    filter: Option<Filter>,
+    filter: Option<Arc<Filter>>,
 }
 
 /// The scope of what is in no scope.
@@ -80,10 +80,10 @@ impl LeakScope {
     /// A new scope of the same name, with a filter of its own instead of the global one.
     #[must_use]
     pub fn with_filter(&self, filter: Filter) -> Self {
-        Self::from_parts(self.0.name.clone(), Some(filter))
+        Self::from_parts(self.0.name.clone(), Some(Arc::new(filter)))
     }
 
-    fn from_parts(name: Option<String>, filter: Option<Filter>) -> Self {
+    fn from_parts(name: Option<String>, filter: Option<Arc<Filter>>) -> Self {
         let _guard = guard::enter();
         registry::prepare();
         let number = loop {
@@ -177,11 +177,10 @@ impl LeakScope {
         View {
             scope: self.0.number,
             name: self.0.name.clone(),
-            filter: self
-                .0
-                .filter
-                .clone()
-                .unwrap_or_else(registry::global_filter),
+            filter: match &self.0.filter {
+                Some(filter) => (**filter).clone(),
+                None => registry::global_filter(),
+            },
         }
     }
 }
@@ -283,7 +282,7 @@ impl Current {
 
     /// The scope's own filter.
     #[inline]
-    pub(crate) fn filter(self) -> Option<Filter> {
+    pub(crate) fn filter(self) -> Option<Arc<Filter>> {
         if self.0 & HAS_FILTER == 0 {
             return None;
         }

@@ -76,12 +76,15 @@ impl Names {
             self.add_frames(address, &mut frames);
         }
         let mut frames = trimmed(frames, location.as_ref());
-        if frames.is_empty() && location.is_some() {
-            frames.push(StackFrame {
+        // Without debug information, or without stacks, the compiler still tells the line.
+        let has_place = frames.first().is_some_and(|frame| frame.location.is_some());
+        if location.is_some() && !has_place {
+            let frame = StackFrame {
                 function: None,
                 location,
                 address: 0,
-            });
+            };
+            frames.insert(0, frame);
         }
         frames
     }
