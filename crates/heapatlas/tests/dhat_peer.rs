@@ -126,6 +126,8 @@ fn main() {
 
     let at_end = by_heapatlas();
     let ours = heapatlas.take_profile().unwrap();
+    // Nothing is written then.
+    heapatlas.drop_and_get_memory_output();
     let theirs = dhat.drop_and_get_memory_output();
     // Its destructor does not expect that.
     std::mem::forget(dhat);
