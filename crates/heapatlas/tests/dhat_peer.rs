@@ -93,7 +93,7 @@ fn main() {
     let mut blocks = Vec::with_capacity(10_000);
 
     let mut dhat = dhat::Profiler::builder().trim_backtraces(None).build();
-    let heapatlas = heapatlas::Profiler::builder().trim_backtraces(None).build();
+    let mut heapatlas = heapatlas::Profiler::builder().trim_backtraces(None).build();
     // What ours took to begin, dhat has seen; it stays as it is until the end.
     let base = by_dhat();
     let check = || {
