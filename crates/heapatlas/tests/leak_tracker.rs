@@ -202,7 +202,11 @@ fn scopes_are_apart() {
 }
 
 fn errors_and_emitters() {
-    let blocks = [leak::<u64>(2), leak::<u64>(1), allocates_in_a_cache()];
+    let blocks = [
+        leak::<[u64; 2]>(1).cast(),
+        leak::<u64>(1),
+        allocates_in_a_cache(),
+    ];
     let text = diagnostic_malloc_bytes(3000, 1).unwrap().as_ptr();
     let error = LeakTracker::verify_no_leaks().unwrap_err();
     assert_eq!((error.count(), error.total_bytes()), (4, 16 + 8 + 8 + 3000));
@@ -213,7 +217,7 @@ fn errors_and_emitters() {
     for expected in [
         "Native memory leaks detected\nLeaks   : 4\nTotal   : 3.0 KiB\nLargest : 2.9 KiB\n",
         "Leak #1 - untyped (2.9 KiB)\n",
-        "- u64 (16 B)",
+        "- [u64; 2] (16 B)",
         "tests/leak_tracker.rs:",
     ] {
         assert!(report.contains(expected), "{expected:?} in\n{report}");

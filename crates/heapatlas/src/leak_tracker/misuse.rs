@@ -296,12 +296,7 @@ pub(crate) fn all(which: Which) -> Vec<Misuse> {
     if noted.is_empty() {
         return Vec::new();
     }
-    stacks::with_names(|names| {
-        noted
-            .into_iter()
-            .map(|noted| noted.to_misuse(names))
-            .collect()
-    })
+    stacks::with_names(|names| noted.iter().map(|noted| noted.to_misuse(names)).collect())
 }
 
 /// How many there were in the whole process.

@@ -17,6 +17,7 @@ mod pattern;
 pub(crate) mod registry;
 mod report;
 mod scope;
+mod sorted;
 mod stacks;
 mod test_scope;
 mod threads;
@@ -297,6 +298,8 @@ impl View {
 
 /// While a process forks, nobody changes what threads share.
 pub(crate) fn hold_for_fork() {
+    // The first: whoever has it uses the others.
+    stacks::hold_for_fork();
     scope::hold_for_fork();
     threads::hold_for_fork();
     held_back::hold_for_fork();
@@ -311,4 +314,5 @@ pub(crate) fn open_after_fork() {
     held_back::open_after_fork();
     threads::open_after_fork();
     scope::open_after_fork();
+    stacks::open_after_fork();
 }
