@@ -79,6 +79,7 @@ fn run_program(name: &str) {
         "two_threads" => programs::two_threads(),
         "sampled" => programs::sampled(),
         "several" => programs::several(),
+        "churn" => programs::churn(),
         "killed" => programs::killed(),
         "late" => programs::late(),
         "exits_in_a_thread" => programs::exits_in_a_thread(),
@@ -243,6 +244,34 @@ mod programs {
             }
         });
     }
+
+    /// Threads come and go, some end in the middle of a flush, and recordings follow one another.
+    pub fn churn() {
+        static IS_OVER: AtomicUsize = AtomicUsize::new(0);
+        let flusher = thread::spawn(|| {
+            while IS_OVER.load(Acquire) == 0 {
+                RECORDER.flush_local();
+            }
+        });
+        for name in CHURNED {
+            let file = start(name, LocalMode::Exact);
+            for _ in 0..50 {
+                let churn = |round| {
+                    for _ in 0..1000 {
+                        drop_block(make_block(8 * round + 8), 8 * round + 8);
+                    }
+                };
+                let threads = [0_usize, 1, 2, 3].map(|round| thread::spawn(move || churn(round)));
+                threads.map(|thread| thread.join().expect("no panic"));
+            }
+            assert_eq!(stop().dropped_events, 0);
+            drop(file);
+        }
+        IS_OVER.store(1, std::sync::atomic::Ordering::Release);
+        flusher.join().expect("no panic");
+    }
+
+    pub const CHURNED: [&str; 4] = ["trace", "second", "third", "fourth"];
 
     /// Tells the test that something is done, and waits for the end.
     fn be_killed() -> ! {
@@ -651,6 +680,19 @@ fn several_recordings_have_each_their_own_events() {
     for (name, round) in [("trace", 1), ("second", 2), ("third", 3)] {
         let summary = workshop.summary(name);
         assert_totals(&summary, [100 * round + 7, 1600 * round + 7000, 0]);
+    }
+}
+
+#[test]
+fn threads_that_come_and_go_while_others_flush() {
+    let workshop = Workshop::of("churn");
+    for name in programs::CHURNED {
+        let (summary, warnings) = workshop.summary_with(name, &[]);
+        assert!(!warnings.contains("left out"), "{warnings}");
+        let made = row(&summary["sites"], "function", "make_block");
+        assert_eq!(number(made, "/allocations"), 200_000);
+        assert_eq!(number(made, "/bytes"), 50_000 * (8 + 16 + 24 + 32));
+        assert_eq!(number(made, "/live_blocks"), 0);
     }
 }
 
