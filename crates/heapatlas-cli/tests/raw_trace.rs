@@ -81,6 +81,7 @@ fn run_program(name: &str) {
         "several" => programs::several(),
         "churn" => programs::churn(),
         "killed" => programs::killed(),
+        "killed_at_work" => programs::killed_at_work(),
         "late" => programs::late(),
         "exits_in_a_thread" => programs::exits_in_a_thread(),
         "forks" => programs::forks(),
@@ -262,7 +263,9 @@ mod programs {
                     }
                 };
                 let threads = [0_usize, 1, 2, 3].map(|round| thread::spawn(move || churn(round)));
-                threads.map(|thread| thread.join().expect("no panic"));
+                threads
+                    .into_iter()
+                    .for_each(|thread| thread.join().expect("no panic"));
             }
             assert_eq!(stop().dropped_events, 0);
             drop(file);
@@ -284,6 +287,23 @@ mod programs {
     pub fn killed() {
         let _file = start("trace", LocalMode::Exact);
         keep_blocks(100_000, 48);
+        be_killed();
+    }
+
+    pub fn killed_at_work() {
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let _file = start("trace", LocalMode::Exact);
+        for _ in 0..3 {
+            thread::spawn(|| {
+                loop {
+                    drop_block(make_block(40), 40);
+                    MADE.fetch_add(1, AcqRel);
+                }
+            });
+        }
+        while MADE.load(Acquire) < 300_000 {
+            thread::yield_now();
+        }
         be_killed();
     }
 
@@ -708,6 +728,22 @@ fn a_killed_program_leaves_what_it_has_written() {
         warnings.contains("was not ended in good order"),
         "{warnings}"
     );
+}
+
+#[test]
+fn killed_while_its_threads_record() {
+    let workshop = Workshop::killed("killed_at_work");
+    let (summary, warnings) = workshop.summary_with("trace", &[]);
+    assert!(
+        warnings.contains("was not ended in good order"),
+        "{warnings}"
+    );
+    let made = row(&summary["sites"], "function", "make_block");
+    let allocations = number(made, "/allocations");
+    // Three threads have a chunk each that is not written.
+    assert!(allocations >= 300_000 - 3 * 11_000, "{allocations}");
+    assert_eq!(number(made, "/bytes"), 40 * allocations);
+    assert!(number(made, "/live_blocks") <= 3, "{made}");
 }
 
 #[test]
