@@ -55,7 +55,14 @@ const fn pure(
 #[rustfmt::skip]
 const LAYERS: &[Layer] = &[
     // In the measured process.
-    layer("heapatlas", &["heapatlas-record", "heapatlas-trace", "heapatlas-usage"], &["libc"]),
+    layer("heapatlas", &["heapatlas-record", "heapatlas-trace", "heapatlas-usage"],
+        &["libc",
+            // Names for the addresses of this process: reads debug information.
+            "gimli",
+            // A feature: collections in tracked memory.
+            "allocator-api2",
+            // Feature `tracing`: a layer cannot be written without the crates that define layers and spans.
+            "tracing-core", "tracing-subscriber"]),
     layer("heapatlas-record", &["heapatlas-trace"], &["libc", "gimli"]),
     layer("heapatlas-trace", &[], &[]),
     layer("heapatlas-usage", &[], &[]),

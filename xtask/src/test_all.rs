@@ -81,9 +81,29 @@ fn run_checks(peers: &Peers, steps: &mut Steps) -> anyhow::Result<()> {
         steps.step(&shown, || steps::run(&mut cargo(peers, arguments)))?;
     }
     steps.step("model checks of the shared tables: loom", || {
-        steps::run(&mut loom(peers)?)
+        let tables = ["test", "--package", "heapatlas-record", "--lib"];
+        let mut cargo = with_cfg(peers, "loom", &tables)?;
+        steps::run(cargo.args(["--release", "--", "loom"]))
+    })?;
+    steps.step("the library as on other systems", || {
+        let library = ["test", "--package", "heapatlas", "--all-features", "--lib"];
+        let mut cargo = with_cfg(peers, "heapatlas_fallback", &library)?;
+        let tests = WITHOUT_STACKS.into_iter();
+        steps::run(cargo.args(tests.flat_map(|test| ["--test", test])))
     })
 }
+
+/// Tests of the library that ask for no stacks.
+const WITHOUT_STACKS: [&str; 8] = [
+    "counting",
+    "ffi_allocators",
+    "leak_stress",
+    "leak_tracker",
+    "region*",
+    "scoped_futures",
+    "tasks",
+    "tracing_spans",
+];
 
 /// The library is the one crate with features, and they are off above.
 const LIBRARY_CHECKS: [(&str, &[&str]); 2] = [
@@ -107,11 +127,10 @@ const LIBRARY_CHECKS: [(&str, &[&str]); 2] = [
 ];
 
 /// In a folder of its own: the cfg would have everything else built anew.
-fn loom(peers: &Peers) -> anyhow::Result<Command> {
-    let mut cargo = cargo(peers, &["test", "--package", "heapatlas-record"]);
-    cargo.args(["--lib", "--release", "--", "loom"]);
-    cargo.env("RUSTFLAGS", "--cfg loom");
-    cargo.env("CARGO_TARGET_DIR", peers::target_folder()?.join("loom"));
+fn with_cfg(peers: &Peers, cfg: &str, arguments: &[&str]) -> anyhow::Result<Command> {
+    let mut cargo = cargo(peers, arguments);
+    cargo.env("RUSTFLAGS", format!("--cfg {cfg}"));
+    cargo.env("CARGO_TARGET_DIR", peers::target_folder()?.join(cfg));
     Ok(cargo)
 }
 

@@ -189,6 +189,28 @@ fn threads() {
     assert_blamed(&recorded, "churn", &source("threads.c"), "malloc(1000)");
 }
 
+/// No free is told before its allocation, whichever threads they are of: every block that was made is given back or live.
+#[test]
+fn blocks_that_threads_hand_on() {
+    if !has_peers(&["gcc"]) {
+        return;
+    }
+    let workshop = Workshop::new();
+    let program = workshop.compile(C, "handed_on.c");
+    let recorded = workshop.record(&[program.as_ref()]);
+    assert_eq!(recorded.answer.code, Some(0));
+    let text = fs::read_to_string(source("handed_on.c")).expect("the source is there");
+    let line = line_of(&text, "malloc(16");
+    let sites = rows(&recorded.profile["sites"]).iter();
+    let made: Vec<_> = sites.filter(|site| site["line"] == line).collect();
+    assert_eq!(made.len(), 1);
+    assert_eq!(made[0]["allocations"], 8 * 100_000);
+    assert_eq!(made[0]["live_blocks"], 0);
+    let totals = recorded_totals(&recorded);
+    let live_blocks = recorded.figure("/live_at_end/blocks");
+    assert_eq!(totals.allocations - totals.frees, live_blocks);
+}
+
 #[test]
 fn forks_are_not_the_programs() {
     if !has_peers(&["gcc", "valgrind"]) {

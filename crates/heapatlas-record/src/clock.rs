@@ -29,6 +29,16 @@ pub fn ticks() -> u64 {
     (unsafe { core::arch::x86_64::_rdtsc() }) >> TICK_SHIFT
 }
 
+/// The same, and no earlier than what came before in the program: a processor reads its counter ahead while it waits
+/// for memory, such as a block's address that another processor has just stored. By then that one's event may have a
+/// larger tick.
+#[inline(always)]
+fn ordered_ticks() -> u64 {
+    // SAFETY: every x86-64 processor has the instruction.
+    unsafe { core::arch::x86_64::_mm_lfence() };
+    ticks()
+}
+
 /// Events that share one reading, at most.
 const EVENTS_PER_READING: u64 = 8;
 
@@ -69,24 +79,27 @@ impl EventClock {
     /// are slow.
     #[inline(always)]
     pub fn stamp(&mut self, address: u64, pauses: impl FnOnce(u64)) -> Stamp {
-        self.stamp_by(address, ticks, pauses)
+        self.stamp_by(address, ticks, ordered_ticks, pauses)
     }
 
     #[inline(always)]
     fn stamp_by(
         &mut self,
         address: u64,
-        counter: impl FnOnce() -> u64,
+        ticks: impl FnOnce() -> u64,
+        ordered_ticks: impl FnOnce() -> u64,
         pauses: impl FnOnce(u64),
     ) -> Stamp {
         let place = place(address);
         let owner = place.load(Relaxed);
         // What several threads touch is not written to again: they would wait for each other's caches.
         let is_ours = owner == self.owner || owner != SEVERAL && self.claim(place);
-        if is_ours && self.left > 0 {
+        if !is_ours {
+            self.read(ordered_ticks(), pauses);
+        } else if self.left > 0 {
             self.left -= 1;
         } else {
-            self.read(counter(), pauses);
+            self.read(ticks(), pauses);
         }
         Stamp {
             tick: self.tick,
@@ -96,7 +109,7 @@ impl EventClock {
 
     /// The tick of an event that is about no address.
     pub fn exact_tick(&mut self) -> u64 {
-        self.read(ticks(), |_| {})
+        self.read(ordered_ticks(), |_| {})
     }
 
     /// Has the next event read the counter.
@@ -166,7 +179,8 @@ mod tests {
         let mut now = 5_000_000;
         let mut tick = || {
             now += apart;
-            clock.stamp_by(address, || now, |_| {}).tick
+            let ordered = || panic!("it is ours");
+            clock.stamp_by(address, || now, ordered, |_| {}).tick
         };
         (0..events).map(|_| tick()).collect()
     }
@@ -190,12 +204,13 @@ mod tests {
         const ADDRESS: u64 = 0x3000_0000;
         let (mut one, mut other) = (EventClock::new(3), EventClock::new(4));
         for now in 1..100 {
-            let stamp = one.stamp_by(ADDRESS, || now, |_| {});
+            let stamp = one.stamp_by(ADDRESS, || now, || panic!("it is ours"), |_| {});
             assert!(!stamp.is_shared);
         }
         for now in 100..200 {
             let clock = if now % 2 == 0 { &mut other } else { &mut one };
-            let stamp = clock.stamp_by(ADDRESS + 4096, || now, |_| {});
+            let plain = || panic!("it is shared");
+            let stamp = clock.stamp_by(ADDRESS + 4096, plain, || now, |_| {});
             assert_eq!((stamp.tick, stamp.is_shared), (now, true));
         }
     }
@@ -204,9 +219,10 @@ mod tests {
     fn what_was_expired_is_read_anew() {
         let mut clock = EventClock::new(5);
         for now in 1..100 {
-            clock.stamp_by(0x4000_0000, || now, |_| {});
+            clock.stamp_by(0x4000_0000, || now, || now, |_| {});
         }
         clock.expire();
-        assert_eq!(clock.stamp_by(0x4000_0000, || 101, |_| {}).tick, 101);
+        let stamp = clock.stamp_by(0x4000_0000, || 101, || 101, |_| {});
+        assert_eq!(stamp.tick, 101);
     }
 }

@@ -32,7 +32,7 @@ const YIELDS: u32 = 1000;
     target_os = "linux",
     target_arch = "x86_64",
     target_env = "gnu",
-    not(miri)
+    not(any(miri, heapatlas_fallback))
 ))]
 mod system {
     use crate::os;
@@ -51,13 +51,13 @@ mod system {
         target_os = "linux",
         target_arch = "x86_64",
         target_env = "gnu",
-        not(miri)
+        not(any(miri, heapatlas_fallback))
     ))
 ))]
 mod system {
     use core::ptr::NonNull;
 
-    pub use super::posix_wait as wait;
+    pub(super) use super::posix_wait as wait;
 
     pub fn map(bytes: usize) -> Option<NonNull<u8>> {
         let protection = libc::PROT_READ | libc::PROT_WRITE;

@@ -7,8 +7,9 @@ use heapatlas_model::StackFigures;
 use rustc_hash::FxBuildHasher;
 
 use super::Metric;
+use super::frames::FrameId;
 use super::subject::{Subject, located_frames};
-use super::view::{FrameId, ProfileView};
+use super::view::ProfileView;
 
 /// What is allocated at a place, and by way of it.
 #[derive(Clone, PartialEq, Eq, Debug)]

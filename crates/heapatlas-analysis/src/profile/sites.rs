@@ -7,7 +7,8 @@ use heapatlas_model::{StackFigures, StackId};
 use rustc_hash::FxBuildHasher;
 
 use super::Metric;
-use super::view::{CallFrame, FrameId, ProfileView};
+use super::frames::{CallFrame, FrameId};
+use super::view::ProfileView;
 
 /// What one line of the program allocated, by way of whatever library code.
 #[derive(Clone, PartialEq, Eq, Debug)]

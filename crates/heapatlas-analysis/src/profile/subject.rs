@@ -5,7 +5,8 @@ use std::cmp::Reverse;
 use heapatlas_model::{LocationId, StackId};
 use rustc_hash::FxHashSet;
 
-use super::view::{CallFrame, FrameId, ProfileView};
+use super::frames::{CallFrame, FrameId};
+use super::view::ProfileView;
 
 /// What to look for, as people write it.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -8,7 +8,8 @@ use heapatlas_model::{LocationId, StackFigures, StackId, StackTable};
 use rustc_hash::FxBuildHasher;
 
 use super::Metric;
-use super::view::{FrameId, ProfileView};
+use super::frames::FrameId;
+use super::view::ProfileView;
 
 /// What a node of a call tree stands for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -9,14 +9,14 @@ use hashbrown::HashMap;
 use heapatlas_model::{StackId, StackTable};
 use rustc_hash::FxBuildHasher;
 
+use super::frames::{FrameId, Frames};
 use super::origin::Origin;
-use super::view::{FrameId, ProfileView};
 
-/// The frames that are allocation wrappers.
-pub(super) fn wrappers(view: &ProfileView<'_>) -> Vec<FrameId> {
-    let mut candidates = Candidates::new(view);
+/// The frames that are allocation wrappers; `origins` are of all frames, as their names say.
+pub(super) fn wrappers(frames: &Frames<'_>, origins: &[Origin]) -> Vec<FrameId> {
+    let mut candidates = Candidates::new(frames);
     // A wrapper may call another one, which may turn out to be none: so until nothing changes.
-    while candidates.look_at_stacks(view) {}
+    while candidates.look_at_stacks(frames, origins) {}
     candidates.accept_callees_of_wrappers();
     candidates.frames()
 }
@@ -39,9 +39,9 @@ struct Candidates {
 }
 
 impl Candidates {
-    fn new(view: &ProfileView<'_>) -> Self {
+    fn new(frames: &Frames<'_>) -> Self {
         let mut rows: HashMap<_, u32, FxBuildHasher> = HashMap::default();
-        let of_frame = view.frames().iter().map(|frame| {
+        let of_frame = frames.all().iter().map(|frame| {
             says_that_it_allocates(&frame.function).then(|| {
                 let next = rows.len() as u32;
                 *rows.entry((&frame.function, &frame.module)).or_insert(next)
@@ -60,19 +60,19 @@ impl Candidates {
     }
 
     /// Looks at who calls whom, from the innermost frames out. Whether a candidate turned out to be none.
-    fn look_at_stacks(&mut self, view: &ProfileView<'_>) -> bool {
-        let stacks = &view.profile().stacks;
+    fn look_at_stacks(&mut self, frames: &Frames<'_>, origins: &[Origin]) -> bool {
+        let stacks = &frames.profile().stacks;
         let mut does_more = vec![false; stacks.len()];
         let mut has_changed = false;
         // Parents come before their children.
         for row in (StackTable::CUT_OFF.index() + 1..stacks.len()).rev() {
             let stack = StackId::from_index(row);
             let parent = stacks.parent(stack);
-            let frames = frames_at(view, stack);
+            let calls = frames_at(frames, stack);
             let mut is_more = does_more[row];
-            for (index, &frame) in frames.iter().enumerate() {
-                let caller = frames.get(index + 1).or(frames_at(view, parent).first());
-                has_changed |= self.look_at_frame(view, frame, caller.copied(), &mut is_more);
+            for (index, &frame) in calls.iter().enumerate() {
+                let caller = calls.get(index + 1).or(frames_at(frames, parent).first());
+                has_changed |= self.look_at_frame(origins, frame, caller.copied(), &mut is_more);
             }
             does_more[parent.index()] |= is_more;
         }
@@ -82,13 +82,13 @@ impl Candidates {
     /// `does_more`: whether somebody that is called here is no allocator.
     fn look_at_frame(
         &mut self,
-        view: &ProfileView<'_>,
+        origins: &[Origin],
         frame: FrameId,
         caller: Option<FrameId>,
         does_more: &mut bool,
     ) -> bool {
         let Some(row) = self.row(frame) else {
-            let origin = view.origin(frame);
+            let origin = origins[frame.0 as usize];
             *does_more |= matches!(origin, Origin::Program | Origin::Dependency);
             return false;
         };
@@ -132,9 +132,9 @@ impl Candidates {
 }
 
 /// None for the empty stacks.
-fn frames_at<'v>(view: &'v ProfileView<'_>, stack: StackId) -> &'v [FrameId] {
-    let location = view.profile().stacks.location(stack);
-    location.map_or(&[], |location| view.frames_at(location))
+fn frames_at<'f>(frames: &'f Frames<'_>, stack: StackId) -> &'f [FrameId] {
+    let location = frames.profile().stacks.location(stack);
+    location.map_or(&[], |location| frames.at(location))
 }
 
 /// Whether the last part of a function's path has a word in it that stands for allocating.

@@ -1,8 +1,6 @@
 //! The books: events in order of time are applied to what is live, and every sum is kept.
 //!
-//! The peak costs the same at every event, however many stacks there are. The peak has an epoch, one more whenever
-//! as much is live as never before. A stack remembers the epoch in which it was touched last; when it is touched
-//! in a later one, what it held until then is what it held at the latest peak.
+//! The peak costs the same at every event, however many stacks there are; see `balance`.
 //!
 //! A sampled block stands for several (`samples`), from its allocation to its free.
 
@@ -11,14 +9,12 @@ use std::ops::Range;
 use heapatlas_model::{Amount, TimelinePoint};
 use rustc_hash::FxHashSet;
 
+use super::balance::{Balance, NOT_COUNTED, add, subtract};
 use super::clock::Clock;
 use super::live_blocks::{LiveBlock, LiveBlocks, RegionHint};
 use super::mappings::MappingBooks;
 use super::samples::Samples;
 use super::timeline::Timeline;
-
-/// The stack of blocks that are only followed, since they are not asked for.
-pub(super) const NOT_COUNTED: u32 = u32::MAX;
 
 /// The address of a reallocated block that was not sampled.
 const NOT_SAMPLED: u64 = 0;
@@ -51,14 +47,6 @@ pub(super) struct Ledger {
     /// Blocks that were live when another one was allocated at their address.
     pub missed_frees: u64,
     pub mappings: MappingBooks,
-}
-
-/// What is live, and what was at the peak.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Balance {
-    live: Amount,
-    peak: Amount,
-    epoch: u64,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -422,36 +410,6 @@ impl LiveBlock {
             blocks: u64::from(self.blocks),
         }
     }
-}
-
-impl Balance {
-    /// What was there at the peak with this epoch, and what is there.
-    pub fn peak_and_live(&self, epoch: u64) -> (Amount, Amount) {
-        let was_touched = self.epoch == epoch;
-        (if was_touched { self.peak } else { self.live }, self.live)
-    }
-
-    #[inline]
-    pub fn touch(&mut self, epoch: u64, change: impl FnOnce(&mut Amount)) {
-        if self.epoch != epoch {
-            self.peak = self.live;
-            self.epoch = epoch;
-        }
-        change(&mut self.live);
-    }
-}
-
-/// Sums wrap: no process has 2^64 bytes, and a file that says so shall not end ours.
-#[inline]
-pub(super) fn add(amount: &mut Amount, more: Amount) {
-    amount.bytes = amount.bytes.wrapping_add(more.bytes);
-    amount.blocks = amount.blocks.wrapping_add(more.blocks);
-}
-
-#[inline]
-fn subtract(amount: &mut Amount, less: Amount) {
-    amount.bytes = amount.bytes.wrapping_sub(less.bytes);
-    amount.blocks = amount.blocks.wrapping_sub(less.blocks);
 }
 
 #[inline]

@@ -11,7 +11,7 @@ pub(super) struct LiveBlock {
     pub bytes: u64,
     /// When it was allocated.
     pub tick: u64,
-    /// Its stack, or [`NOT_COUNTED`](super::ledger::NOT_COUNTED).
+    /// Its stack, or [`NOT_COUNTED`](super::balance::NOT_COUNTED).
     pub stack: u32,
     /// Who allocated it.
     pub thread: u32,

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use heapatlas_model::{Amount, Mappings, StackFigures, StackId};
 
-use super::ledger::{Balance, NOT_COUNTED, add};
+use super::balance::{Balance, NOT_COUNTED, add};
 
 /// The books of mappings.
 #[derive(Default)]

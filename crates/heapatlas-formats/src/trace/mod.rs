@@ -1,11 +1,12 @@
 //! Traces of our own recorder: `.heaptrace`. The layout of the bytes is `FORMAT.md` of `heapatlas-trace`.
 //!
 //! [`Writer`] is what the launcher of a measured program feeds: `sort` takes streams apart into columns, with times as a broken
-//! `line` where no order hangs on them, which `pages` tells; `streams` packs them. [`read()`] takes a file from front to back:
+//! `line` where no order hangs on them, which `turns` and `pages` tell; `streams` packs them. [`read()`] takes a file from front to back:
 //! `blocks` (found and unpacked), `columns`, `facts` (threads, end), `replay` (all threads' events in order of time),
-//! `code` (stacks, locations, modules), `ledger` (every sum, the peak among them) over `live_blocks` and
-//! `samples`, `mappings`, `timeline`; at last `profile`. [`Aggregator`] is fed as a [`Writer`] is, and keeps the same books
-//! at once: its file has `sums` in place of events. Files that a process wrote of itself are `raw`. [`code_maps`] hands out what a JIT compiler told.
+//! `code` (stacks, locations, modules), `ledger` (every sum, the peak among them) over `live_blocks`, `samples`,
+//! `balance`, `mappings` and `timeline`; at last `profile`. [`Aggregator`] is fed as a [`Writer`] is, and keeps the same books
+//! at once: its file has `sums` in place of events. Files that a process wrote of itself are `raw`. [`code_maps`] hands out
+//! what a JIT compiler told.
 //!
 //! # What is counted
 //!
@@ -13,7 +14,7 @@
 //! - A block is *temporary* when it is freed by the thread that allocated it before that thread allocated anything
 //!   else. A reallocation is an allocation: the block that it gives can be temporary. The block that it takes
 //!   is not, since its contents live on.
-//! - The peak is the moment when the most bytes were live: among equals the latest. Where several threads work it may be
+//! - The peak is the moment when the most bytes were live: among equals the latest. Where several threads work at a time it may be
 //!   wrong by what they allocate and free within 5 µs, unless the recording has exact times.
 //! - Between begin and end of a reallocation the old block is not live. If it fails, or never ends, the
 //!   block is live as before.
@@ -23,6 +24,7 @@
 //! - Frees of blocks whose allocation was not recorded are not counted; a warning says how many.
 
 mod aggregate;
+mod balance;
 mod blocks;
 mod clock;
 mod code;

@@ -28,7 +28,7 @@ const MAX_SEGMENT_BYTES: usize = 2 << 20;
 /// Of all but columns.
 const LEVEL: i32 = 3;
 
-/// How much earlier than they were the events of a thread may be told when no other one works at the time, as a part of a
+/// How much earlier than they were the events of a thread may be told when no other one works meanwhile, as a part of a
 /// second: 200 µs. Exact times would be most of the file.
 const TOLERANCES_PER_SECOND: u64 = 5_000;
 
@@ -125,7 +125,7 @@ impl<W: io::Write> Writer<W> {
         self.finish_block(BlockKind::Thread)
     }
 
-    /// What was gathered of the threads' streams: all events before `tick`, and perhaps some after it.
+    /// What was gathered of the threads' streams, each thread's together: all events before `tick`, and perhaps some after it.
     /// `elapsed_ns` is since the recording began, `resident_bytes` 0 where unknown.
     ///
     /// # Errors

@@ -1,21 +1,21 @@
 //! The stack of a call as one number, the same in every thread: what records are kept by.
 //!
-//! On Linux (x86-64, glibc) by the recorder's unwinder: about 40 ns, no allocation. Elsewhere, and under Miri,
-//! there are no stacks: every stack is [`StackId::NONE`], and what is recorded names the line that called, where the
-//! compiler tells it.
+//! On Linux (x86-64, glibc) by the recorder's unwinder: about 40 ns, no allocation. Elsewhere, under Miri, and with
+//! `--cfg heapatlas_fallback` (a test run in which Linux does as other systems do) there are no stacks: every stack is
+//! [`StackId::NONE`], and what is recorded names the line that called, where the compiler tells it.
 
 #[cfg(all(
     target_os = "linux",
     target_arch = "x86_64",
     target_env = "gnu",
-    not(miri)
+    not(any(miri, heapatlas_fallback))
 ))]
 mod capture;
 #[cfg(not(all(
     target_os = "linux",
     target_arch = "x86_64",
     target_env = "gnu",
-    not(miri)
+    not(any(miri, heapatlas_fallback))
 )))]
 #[path = "no_capture.rs"]
 mod capture;
@@ -54,6 +54,33 @@ pub(crate) fn addresses(stack: StackId) -> Vec<u64> {
         Some(address)
     };
     std::iter::from_fn(step).collect()
+}
+
+/// The stack of the `frames` innermost frames of `stack`; itself if it has no more. Does not allocate. `None` when
+/// there is no memory for it.
+pub(crate) fn cut(stack: StackId, frames: usize) -> Option<StackId> {
+    let mut beyond = stack.0;
+    for _ in 0..frames {
+        let Some((parent, _)) = STACKS.node(beyond) else {
+            return Some(stack);
+        };
+        beyond = parent;
+    }
+    match STACKS.node(beyond) {
+        Some(_) => cut_under(stack.0, frames).map(StackId),
+        None => Some(stack),
+    }
+}
+
+/// As deep as the stack that is cut, at most.
+fn cut_under(node: u32, frames: usize) -> Option<u32> {
+    match frames.checked_sub(1) {
+        None => Some(heapatlas_record::shared_stacks::CUT_OFF),
+        Some(outer) => {
+            let (parent, address) = STACKS.node(node)?;
+            STACKS.intern(cut_under(parent, outer)?, address)
+        }
+    }
 }
 
 /// Whether outer frames are missing.
