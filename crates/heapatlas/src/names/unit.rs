@@ -104,8 +104,14 @@ impl Unit {
 
     /// The code of the unit, as its root tells.
     pub(super) fn for_each_range(&self, dwarf: &Dwarf, each: &mut dyn FnMut(gimli::Range)) {
-        let Some(open) = self.open(dwarf) else { return };
-        ranges_of(dwarf, &open, &root_attributes(&open), each);
+        // Most units are asked for this alone: their abbreviations are not kept.
+        let Ok(header) = dwarf.unit_header(self.offset) else {
+            return;
+        };
+        if let Some(root) = Root::read(dwarf, header) {
+            let open = root.unit(header);
+            ranges_of(dwarf, &open, &root_attributes(&open), each);
+        }
     }
 }
 
