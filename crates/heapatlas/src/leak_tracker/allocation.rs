@@ -61,6 +61,8 @@ pub struct StackFrame {
     pub location: Option<SourceLocation>,
     /// The return address; 0 if not known. Functions that were inlined into each other share it.
     pub address: u64,
+    /// For code without a name: its file, and the offset in it, as `/usr/lib/libx.so+0x1234`.
+    pub module: Option<String>,
 }
 
 impl Allocation {
@@ -107,7 +109,10 @@ impl fmt::Display for StackFrame {
             (Some(function), Some(location)) => write!(f, "{function} ({location})"),
             (Some(function), None) => f.write_str(function),
             (None, Some(location)) => write!(f, "{location}"),
-            (None, None) => write!(f, "0x{:x}", self.address),
+            (None, None) => match &self.module {
+                Some(module) => f.write_str(module),
+                None => write!(f, "0x{:x}", self.address),
+            },
         }
     }
 }

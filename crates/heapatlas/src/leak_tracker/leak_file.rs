@@ -260,6 +260,7 @@ fn frame(json: &Json<'_>) -> Result<StackFrame, LeakFileError> {
         function: optional_text(json, "function")?,
         location: source_location(json)?,
         address: optional(json, "address").map_or(Ok(0), address)?,
+        module: optional_text(json, "module")?,
     })
 }
 
@@ -278,6 +279,7 @@ fn frame_of_line(line: &str) -> StackFrame {
         function: Some(function.to_owned()),
         location,
         address: 0,
+        module: None,
     }
 }
 
@@ -348,6 +350,7 @@ fn write_leak(out: &mut Writer, leak: &Allocation) {
 fn write_frame(out: &mut Writer, frame: &StackFrame) {
     out.open('{').key("address").number(frame.address);
     write_text(out, "function", frame.function.as_deref());
+    write_text(out, "module", frame.module.as_deref());
     if let Some(location) = &frame.location {
         write_location(out, location);
     }
@@ -397,11 +400,13 @@ mod tests {
                         column: 0,
                     }),
                     address: 77,
+                    module: None,
                 },
                 StackFrame {
                     function: None,
                     location: None,
                     address: u64::MAX,
+                    module: Some("/lib/libc.so.6+0x1234".into()),
                 },
             ]),
         }
