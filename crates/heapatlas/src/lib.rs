@@ -27,7 +27,7 @@ pub mod tracing_layer;
 
 pub use alloc::{
     Alloc, Mode, NotInstalled, ProcessTotals, ThreadTotals, is_counting, is_installed,
-    process_totals, set_mode, thread_totals,
+    process_totals, thread_totals,
 };
 pub use ffi::{
     AdaptiveCalloc, AdaptiveMalloc, DiagnosticCalloc, DiagnosticMalloc, NativeAllocator, NativeBox,
@@ -44,7 +44,8 @@ pub use leak_tracker::{
 #[doc(hidden)]
 pub use profiler::assertions::has_failed as profiler_has_failed;
 pub use profiler::{
-    AdHocStats, HeapStats, Profiler, ProfilerBuilder, ProfilerError, ad_hoc_event, take_profile,
+    AdHocStats, HeapStats, Output, Profiler, ProfilerBuilder, ProfilerError, ad_hoc_event, mark,
+    set_mode, take_profile,
 };
 pub use region::{
     Region, RegionMemory, RegionRow, RegionStats, RegionTable, Task, regions, regions_by_thread,

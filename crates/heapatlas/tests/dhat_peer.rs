@@ -93,7 +93,7 @@ fn main() {
     let mut blocks = Vec::with_capacity(10_000);
 
     let mut dhat = dhat::Profiler::builder().trim_backtraces(None).build();
-    let heapatlas = heapatlas::Profiler::builder().trim_backtraces(None).build();
+    let mut heapatlas = heapatlas::Profiler::builder().trim_backtraces(None).build();
     // What ours took to begin, dhat has seen; it stays as it is until the end.
     let base = by_dhat();
     let check = || {
@@ -126,6 +126,8 @@ fn main() {
 
     let at_end = by_heapatlas();
     let ours = heapatlas.take_profile().unwrap();
+    // Nothing is written then.
+    heapatlas.drop_and_get_memory_output();
     let theirs = dhat.drop_and_get_memory_output();
     // Its destructor does not expect that.
     std::mem::forget(dhat);

@@ -38,21 +38,27 @@ pub(super) fn freeing(guard: &Guard, bits: u8, block: *mut u8, size: usize) {
     }
 }
 
-/// A block is about to be resized, which may move it and may fail. For [`resized`] or [`not_resized`].
-#[inline(never)]
+/// A block is about to be resized, which may move it and may fail. For [`resized`].
+#[inline]
 pub(super) fn resizing(guard: &Guard, bits: u8, block: *mut u8) -> Option<Known> {
     (bits & SUMS != 0).then(|| sums::forget(guard, block))?
 }
 
-/// A block was resized.
+/// A block was resized, or not (null: there was no memory).
 #[inline(never)]
 pub(super) fn resized(
     guard: &Guard,
     bits: u8,
-    new_block: *mut u8,
+    [block, new_block]: [*mut u8; 2],
     known: Option<Known>,
     sizes: [usize; 2],
 ) {
+    if new_block.is_null() {
+        if let Some(known) = known {
+            sums::remember(guard, block, known, sizes[0]);
+        }
+        return;
+    }
     if bits & COUNTS != 0 {
         counters::count_reallocation(sizes[0], sizes[1]);
     }
@@ -61,13 +67,5 @@ pub(super) fn resized(
         // Made before the session began: for that, it is a new block.
         None if bits & SUMS != 0 => sums::allocated(guard, new_block, sizes[1]),
         None => {}
-    }
-}
-
-/// A block was not resized: there was no memory.
-#[cold]
-pub(super) fn not_resized(guard: &Guard, block: *mut u8, known: Option<Known>, size: usize) {
-    if let Some(known) = known {
-        sums::remember(guard, block, known, size);
     }
 }

@@ -23,9 +23,11 @@ pub enum ProfilerError {
     NotTesting,
     /// No `Alloc` is the global allocator.
     NotInstalled,
+    /// The running profiler writes events to a trace and keeps no sums.
+    NoSums,
     /// A profiler cannot write what is asked for in this mode.
     Mode(Mode),
-    /// The system refused a thread or a signal handler.
+    /// The system refused a file, a thread or a signal handler.
     System(io::Error),
 }
 
@@ -41,6 +43,9 @@ impl fmt::Display for ProfilerError {
                 out.write_str("the profiler is not in testing mode; build it with `.testing()`")
             }
             Self::NotInstalled => NotInstalled.fmt(out),
+            Self::NoSums => {
+                out.write_str("the profiler that is running writes a trace and keeps no sums")
+            }
             Self::Mode(mode) => write!(out, "no such profile can be written in mode {mode:?}"),
             Self::System(error) => write!(out, "the system refuses: {error}"),
         }

@@ -19,6 +19,15 @@ pub(crate) fn write(path: &Path, contents: &[u8]) -> io::Result<()> {
     written
 }
 
+/// A new file that only its owner may read, for what is written bit by bit. One that was there before is no more:
+/// whoever has it open keeps it.
+pub(crate) fn create(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => private().open(path),
+    }
+}
+
 fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let Some(name) = path.file_name() else {

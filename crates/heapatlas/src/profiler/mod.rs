@@ -16,14 +16,18 @@ mod triggers;
 
 use std::fmt::Arguments;
 use std::io::Write;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{AcqRel, Release};
 use std::time::Duration;
 
 pub use error::ProfilerError;
+pub(crate) use state::{hold_for_fork, open_after_fork};
 pub use stats::{AdHocStats, HeapStats};
 
-use crate::alloc::{self, sums};
+use crate::alloc::{self, Mode, sums};
 use crate::guard;
 use crate::stack;
 use state::{End, Plan};
@@ -128,9 +132,23 @@ pub struct ProfilerBuilder {
     is_ad_hoc: bool,
     is_testing: bool,
     file_name: Option<PathBuf>,
+    mode: Option<Mode>,
+    output: Option<Output>,
+    sample_interval: Option<NonZeroU64>,
     trim_backtraces: Trimming,
     saves_on_exit: Exit,
     request: Request,
+}
+
+/// What a heap profiler writes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Output {
+    /// Sums for each stack at the end, for DHAT's viewer: of [`Mode::Aggregate`].
+    Dhat,
+    /// Events while the program runs, for `heapatlas summary` and its sisters: of [`Mode::Exact`] and
+    /// [`Mode::Sampled`].
+    Trace,
 }
 
 /// How stacks are shortened.
@@ -172,6 +190,27 @@ impl ProfilerBuilder {
     #[must_use]
     pub fn file_name(mut self, file_name: impl AsRef<Path>) -> Self {
         self.file_name = Some(file_name.as_ref().to_path_buf());
+        self
+    }
+
+    /// What is recorded of the heap, [`Mode::Aggregate`] unless said otherwise.
+    #[must_use]
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = Some(mode);
+        self
+    }
+
+    /// What is written. Unless said otherwise, what goes with the mode.
+    #[must_use]
+    pub fn output(mut self, output: Output) -> Self {
+        self.output = Some(output);
+        self
+    }
+
+    /// The mean number of bytes from one sample to the next in [`Mode::Sampled`], 512 KiB unless said otherwise.
+    #[must_use]
+    pub fn sample_interval(mut self, bytes: NonZeroU64) -> Self {
+        self.sample_interval = Some(bytes);
         self
     }
 
@@ -241,25 +280,74 @@ impl ProfilerBuilder {
             say(format_args!("warning: {}", ProfilerError::NotInstalled));
         }
         save_at_exit();
-        let plan = self.plan();
+        let plan = self.plan()?;
         let request = &self.request;
         let session = state::start(&plan, request)?;
         Ok(Profiler { session })
     }
 
-    fn plan(&self) -> Plan {
-        let default_name = match self.is_ad_hoc {
-            true => "heapatlas-ad-hoc.json",
-            false => "heapatlas-heap.json",
+    fn plan(&self) -> Result<Plan, ProfilerError> {
+        let mode = match (self.mode, self.output) {
+            (None, None | Some(Output::Dhat)) => Mode::Aggregate,
+            (None, Some(Output::Trace)) => Mode::Exact,
+            (Some(mode), None) => mode,
+            (Some(Mode::Aggregate), Some(Output::Dhat)) => Mode::Aggregate,
+            (Some(mode @ (Mode::Sampled | Mode::Exact)), Some(Output::Trace)) => mode,
+            (Some(mode), Some(_)) => return Err(ProfilerError::Mode(mode)),
+        };
+        let default_name = match mode {
+            _ if self.is_ad_hoc => "heapatlas-ad-hoc.json",
+            Mode::Aggregate => "heapatlas-heap.json",
+            Mode::Sampled | Mode::Exact if !self.is_testing => "heapatlas-heap.heaptrace",
+            // Nothing to write, or nothing to assert.
+            _ => return Err(ProfilerError::Mode(mode)),
         };
         let file_name = self.file_name.clone();
-        Plan {
+        Ok(Plan {
             is_ad_hoc: self.is_ad_hoc,
+            mode,
+            sample_interval: self.sample_interval.map_or(512 << 10, NonZeroU64::get),
             is_testing: self.is_testing,
             file_name: file_name.unwrap_or_else(|| default_name.into()),
             trim_backtraces: self.trim_backtraces.0,
             saves_on_exit: self.saves_on_exit.0,
+        })
+    }
+}
+
+/// Sets what is recorded from now on, for programs that switch while they run.
+///
+/// [`Mode::Off`] and [`Mode::Counting`] leave nothing to be written. The others begin a profile with a
+/// [`Profiler`]'s defaults, which ends, and is saved, with the next call or the process.
+///
+/// # Errors
+///
+/// When no [`Alloc`](crate::Alloc) is the global allocator, and where [`ProfilerBuilder::try_build`] gives an error;
+/// then what was on before is off.
+pub fn set_mode(mode: Mode) -> Result<(), ProfilerError> {
+    /// The session that is kept; 0 for none.
+    static KEPT: AtomicU64 = AtomicU64::new(0);
+    let kept = KEPT.swap(0, AcqRel);
+    if kept != 0 {
+        drop(Profiler { session: kept });
+    }
+    match mode {
+        Mode::Off | Mode::Counting => alloc::set_base(mode)?,
+        _ if !alloc::is_installed() => return Err(ProfilerError::NotInstalled),
+        _ => {
+            let profiler = Profiler::builder().mode(mode).try_build()?;
+            KEPT.store(profiler.session, Release);
+            std::mem::forget(profiler);
         }
+    }
+    Ok(())
+}
+
+/// Gives this moment a name in a running trace, which shows it, and which can be looked at from there or until there.
+/// Elsewhere it does nothing.
+pub fn mark(name: &str) {
+    if let Some(_guard) = guard::enter() {
+        alloc::trace::mark(name);
     }
 }
 

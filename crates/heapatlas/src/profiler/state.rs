@@ -11,18 +11,22 @@
 //!
 //! `Ending` is left without the lock: the profile is written meanwhile, and the helper thread may look at the state.
 
+use std::cell::UnsafeCell;
+use std::io;
+use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
+
+use heapatlas_record::shard_lock::{ShardGuard, ShardLock};
 
 use super::dhat::{self, Form};
 use super::error::ProfilerError;
 use super::triggers::{Request, Triggers};
 use super::{file, say};
 use crate::alloc::sums::{self, Report, Totals};
-use crate::alloc::{self, Mode};
+use crate::alloc::{self, Mode, trace};
 use crate::guard;
 use crate::stack::{self, StackId};
 
@@ -30,6 +34,9 @@ use crate::stack::{self, StackId};
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) is_ad_hoc: bool,
+    /// Of a heap profiler.
+    pub(super) mode: Mode,
+    pub(super) sample_interval: u64,
     pub(super) is_testing: bool,
     pub(super) file_name: PathBuf,
     pub(super) trim_backtraces: Option<usize>,
@@ -53,10 +60,56 @@ enum Phase {
     Asserted(u64),
 }
 
-static PHASE: Mutex<Phase> = Mutex::new(Phase::Ready);
+/// Behind a lock that a fork holds: another thread's, held while a process forks, would stay locked in the child.
+struct LockedPhase {
+    lock: ShardLock,
+    phase: UnsafeCell<Phase>,
+}
 
-fn phase() -> MutexGuard<'static, Phase> {
-    PHASE.lock().unwrap_or_else(PoisonError::into_inner)
+// SAFETY: the phase is reached under the lock only, and what is in it may be sent.
+unsafe impl Sync for LockedPhase {}
+
+static PHASE: LockedPhase = LockedPhase {
+    lock: ShardLock::new(),
+    phase: UnsafeCell::new(Phase::Ready),
+};
+
+struct PhaseGuard {
+    _guard: ShardGuard<'static>,
+}
+
+impl Deref for PhaseGuard {
+    type Target = Phase;
+
+    fn deref(&self) -> &Phase {
+        // SAFETY: the lock is held.
+        unsafe { &*PHASE.phase.get() }
+    }
+}
+
+impl DerefMut for PhaseGuard {
+    fn deref_mut(&mut self) -> &mut Phase {
+        // SAFETY: the lock is held, and `self` is borrowed.
+        unsafe { &mut *PHASE.phase.get() }
+    }
+}
+
+/// `None` if whoever has it does not come back: a signal handler interrupted it, say, and asks here.
+fn phase() -> Option<PhaseGuard> {
+    let guard = PHASE.lock.lock()?;
+    Some(PhaseGuard { _guard: guard })
+}
+
+/// Nobody changes the state until [`open_after_fork`].
+pub(crate) fn hold_for_fork() {
+    if let Some(guard) = PHASE.lock.lock() {
+        ShardLock::hold(guard);
+    }
+}
+
+/// In the parent and in the child.
+pub(crate) fn open_after_fork() {
+    PHASE.lock.open();
 }
 
 /// Starts a session and gives its number.
@@ -65,26 +118,48 @@ pub(super) fn start(plan: &Plan, request: &Request) -> Result<u64, ProfilerError
     let Some(guard) = guard::enter() else {
         return Err(ProfilerError::AlreadyRunning);
     };
-    let mut phase = phase();
-    if !matches!(*phase, Phase::Ready) {
+    let Some(mut phase) = phase().filter(|phase| matches!(**phase, Phase::Ready)) else {
         return Err(ProfilerError::AlreadyRunning);
+    };
+    if plan.is_trace() {
+        start_trace(plan).map_err(ProfilerError::System)?;
     }
     let number = next_number();
+    // Its thread looks at the state no sooner than we let it go.
+    let triggers = request.start(number).map_err(|error| {
+        trace::stop();
+        ProfilerError::System(error)
+    })?;
     let session = Session {
         number,
         plan: plan.clone(),
         start: stack::capture(&guard),
         process: std::process::id(),
-        // Its thread looks at the state no sooner than we let it go.
-        triggers: request.start(number).map_err(ProfilerError::System)?,
+        triggers,
     };
-    sums::begin(plan.trim_backtraces.unwrap_or(usize::MAX));
+    if !plan.is_trace() {
+        sums::begin(plan.trim_backtraces.unwrap_or(usize::MAX));
+    }
     *phase = Phase::Running(session);
     IS_AD_HOC.store(plan.is_ad_hoc, Relaxed);
     if !plan.is_ad_hoc {
-        alloc::record(Mode::Aggregate);
+        alloc::record(plan.mode);
     }
     Ok(number)
+}
+
+fn start_trace(plan: &Plan) -> io::Result<()> {
+    let interval = (plan.mode == Mode::Sampled).then_some(plan.sample_interval);
+    let name = &plan.file_name;
+    let started = file::create(name).and_then(|file| trace::start(&file, interval));
+    started.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", name.display())))
+}
+
+impl Plan {
+    /// Whether events are written while the program runs.
+    fn is_trace(&self) -> bool {
+        !self.is_ad_hoc && matches!(self.mode, Mode::Sampled | Mode::Exact)
+    }
 }
 
 /// Whether events of ad hoc profiling are recorded.
@@ -102,39 +177,49 @@ fn next_number() -> u64 {
 /// The figures of the running profiler, which is of the kind that is asked for.
 pub(super) fn totals_of(ad_hoc: bool) -> Result<Totals, ProfilerError> {
     let guard = guard::enter();
-    let found = match &*phase() {
+    let phase = phase().ok_or(ProfilerError::NotRunning)?;
+    let found = match &*phase {
         Phase::Ready | Phase::Ending => Err(ProfilerError::NotRunning),
         Phase::Asserted(_) => Err(ProfilerError::HasAsserted),
         Phase::Running(session) => match (session.plan.is_ad_hoc, ad_hoc) {
             (true, false) => Err(ProfilerError::IsAdHoc),
             (false, true) => Err(ProfilerError::IsHeap),
+            _ if session.plan.is_trace() => Err(ProfilerError::NoSums),
             _ => sums::totals().ok_or(ProfilerError::NotRunning),
         },
     };
-    drop(guard);
+    drop((phase, guard));
     found
 }
 
 /// The profile as it is now.
 pub(super) fn profile_now() -> Result<String, ProfilerError> {
-    let (report, form) = match &*phase() {
+    let phase = phase().ok_or(ProfilerError::NotRunning)?;
+    let (report, form) = match &*phase {
         Phase::Ready | Phase::Ending => return Err(ProfilerError::NotRunning),
         Phase::Asserted(_) => return Err(ProfilerError::HasAsserted),
         Phase::Running(session) => (session.report()?, session.form()),
     };
-    // Without the lock: names take their time.
+    // Names take their time.
+    drop(phase);
     Ok(dhat::write(&report, form))
 }
 
 /// Saves the profile of a session that goes on. Nothing if it has ended.
 pub(super) fn save(number: u64) {
-    let (report, form, name) = match &*phase() {
+    let Some(phase) = phase() else { return };
+    let (report, form, name) = match &*phase {
+        Phase::Running(session) if session.number == number && session.plan.is_trace() => {
+            trace::flush();
+            return;
+        }
         Phase::Running(session) if session.number == number => {
             let Ok(report) = session.report() else { return };
             (report, session.form(), session.plan.file_name.clone())
         }
         _ => return,
     };
+    drop(phase);
     let profile = dhat::write(&report, form);
     if let Err(error) = file::write(&name, profile.as_bytes()) {
         let name = name.display();
@@ -157,7 +242,9 @@ pub(super) fn finish(number: Option<u64>, end: &End) -> Option<String> {
     let guard = guard::enter();
     let session = take(number, Phase::Ending)?;
     let profile = session.finish(end);
-    *phase() = Phase::Ready;
+    if let Some(mut phase) = phase() {
+        *phase = Phase::Ready;
+    }
     drop(guard);
     profile
 }
@@ -165,7 +252,8 @@ pub(super) fn finish(number: Option<u64>, end: &End) -> Option<String> {
 /// An assertion is about to be made; `holds` says whether it fails. Whether it did: then the profile is saved.
 pub(super) fn has_failed(holds: &mut dyn FnMut() -> bool) -> Result<bool, ProfilerError> {
     let guard = guard::enter();
-    let number = match &*phase() {
+    let phase = phase().ok_or(ProfilerError::NotRunning)?;
+    let number = match &*phase {
         Phase::Ready | Phase::Ending => return Err(ProfilerError::NotRunning),
         Phase::Asserted(_) => return Err(ProfilerError::HasAsserted),
         Phase::Running(session) if !session.plan.is_testing => {
@@ -173,6 +261,7 @@ pub(super) fn has_failed(holds: &mut dyn FnMut() -> bool) -> Result<bool, Profil
         }
         Phase::Running(session) => session.number,
     };
+    drop(phase);
     if holds() {
         return Ok(false);
     }
@@ -187,26 +276,24 @@ pub(super) fn has_failed(holds: &mut dyn FnMut() -> bool) -> Result<bool, Profil
 
 /// A profiler is dropped whose assertion has failed.
 pub(super) fn forget_assertion(number: u64) {
-    let mut phase = phase();
-    if matches!(*phase, Phase::Asserted(asserted) if asserted == number) {
+    if let Some(mut phase) = phase()
+        && matches!(*phase, Phase::Asserted(asserted) if asserted == number)
+    {
         *phase = Phase::Ready;
     }
 }
 
-/// The process ends. Whoever holds the state may be the thread that this interrupted, so nobody waits for ever.
+/// The process ends. Another thread that is writing the profile is waited for, but not for ever.
 pub(super) fn finish_at_exit() {
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(5) {
-        // Another thread that is writing is waited for.
-        let is_free = match PHASE.try_lock() {
-            Ok(phase) => !matches!(*phase, Phase::Ending),
-            Err(TryLockError::Poisoned(_)) => true,
-            Err(TryLockError::WouldBlock) => false,
-        };
-        if is_free {
+        let Some(phase) = phase() else { break };
+        if !matches!(*phase, Phase::Ending) {
+            drop(phase);
             finish(None, &End::Exit);
             return;
         }
+        drop(phase);
         std::thread::sleep(Duration::from_millis(1));
     }
     say(format_args!(
@@ -216,7 +303,7 @@ pub(super) fn finish_at_exit() {
 
 /// Takes the running session out, if it has this number.
 fn take(number: Option<u64>, next: Phase) -> Option<Session> {
-    let mut phase = phase();
+    let mut phase = phase()?;
     match &*phase {
         Phase::Running(session) if number.is_none_or(|number| session.number == number) => {}
         _ => return None,
@@ -236,6 +323,11 @@ impl Session {
             return None;
         }
         self.stop();
+        if self.plan.is_trace() {
+            self.end_trace();
+            self.end();
+            return None;
+        }
         let given = match end {
             End::Give => (self.report().ok()).map(|report| dhat::write(&report, self.form())),
             End::Exit if !self.plan.saves_on_exit => None,
@@ -264,7 +356,34 @@ impl Session {
         sums::end();
     }
 
+    /// A trace is on the disk already, whatever is to become of it.
+    fn end_trace(&self) {
+        let name = self.plan.file_name.display();
+        let Some(stats) = trace::stop() else {
+            return;
+        };
+        if let Some(number) = stats.error {
+            let error = io::Error::from_raw_os_error(number);
+            say(format_args!(
+                "error: writing to {name} failed, the trace ends there: {error}"
+            ));
+        }
+        if stats.dropped_events > 0 {
+            let dropped = with_commas(stats.dropped_events);
+            say(format_args!(
+                "warning: {dropped} events are not in the trace"
+            ));
+        }
+        let bytes = with_commas(stats.bytes_written);
+        say(format_args!(
+            "{bytes} bytes of events have been saved to {name}; `heapatlas summary {name}` shows them"
+        ));
+    }
+
     fn report(&self) -> Result<Report, ProfilerError> {
+        if self.plan.is_trace() {
+            return Err(ProfilerError::NoSums);
+        }
         sums::report().ok_or(ProfilerError::NotRunning)
     }
 
