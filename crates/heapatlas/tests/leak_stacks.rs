@@ -20,7 +20,9 @@ use heapatlas::{
 /// The functions of a stack; of generic ones the name alone.
 fn functions(stack: &[StackFrame]) -> Vec<&str> {
     let names = stack.iter().filter_map(|frame| frame.function.as_deref());
-    names.map(|name| name.split('<').next().unwrap_or(name)).collect()
+    names
+        .map(|name| name.split('<').next().unwrap_or(name))
+        .collect()
 }
 
 #[track_caller]
@@ -87,7 +89,10 @@ fn to_the_closure_of_a_thread() {
     let found = functions(&leak.stack);
     let last = found.last().copied();
     assert_eq!(found.len(), 3, "{found:#?}");
-    assert_eq!(last, Some("leak_stacks::to_the_closure_of_a_thread::{{closure}}"));
+    assert_eq!(
+        last,
+        Some("leak_stacks::to_the_closure_of_a_thread::{{closure}}")
+    );
 }
 
 /// A wrapper that passes its caller's line on is not to blame.
@@ -158,7 +163,9 @@ fn both_stacks_of_a_double_free() {
     check_lines(&misuse.stack, &[frees_at]);
     let found = functions(&misuse.stack);
     assert_eq!(found[0], "leak_stacks::both_stacks_of_a_double_free::frees");
-    let sorts = found.iter().any(|name| name.contains("qsort") || name.contains("msort"));
+    let sorts = found
+        .iter()
+        .any(|name| name.contains("qsort") || name.contains("msort"));
     assert!(sorts, "through C: {found:#?}");
     check_lines(&misuse.block.as_ref().unwrap().stack, &[INNER, OUTER]);
     let text = misuse.to_string();

@@ -1,15 +1,7 @@
 //! Leaks as JSON.
 //!
-//! ```text
-//! {"heapatlas_leaks": 1, "leaks": [
-//!   {"address": 4096, "type": "my_crate::Packet", "size": 64, "timestamp": "2026-11-25T12:30:00.123456Z",
-//!    "thread": {"number": 1, "name": "main"}, "scope": "a test", "location": {"file": "src/main.rs", "line": 7, "column": 5},
-//!    "stack": [{"function": "my_crate::make", "file": "src/main.rs", "line": 7, "column": 5, "address": 94000000}]}]}
-//! ```
-//!
-//! What is not known is left out. Fields that a reader does not know are skipped; the number changes when
-//! a field changes its meaning. The files of the Dart package `ffi_leak_tracker` are read as well: an array whose elements are
-//! objects, or strings with an object in them, and whose stacks are text.
+//! The form is that of [`JsonEmitter`](super::JsonEmitter). The files of the Dart package `ffi_leak_tracker` are read as well: an
+//! array whose elements are objects, or strings with an object in them, and whose stacks are text.
 
 use std::fmt;
 use std::sync::Arc;
