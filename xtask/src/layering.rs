@@ -57,6 +57,8 @@ const LAYERS: &[Layer] = &[
     // In the measured process.
     layer("heapatlas", &["heapatlas-record", "heapatlas-trace", "heapatlas-usage"],
         &["libc",
+            // Names for the addresses of this process: reads debug information.
+            "gimli",
             // A feature: collections in tracked memory.
             "allocator-api2",
             // Feature `tracing`: a layer cannot be written without the crates that define layers and spans.

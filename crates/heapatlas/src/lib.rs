@@ -17,6 +17,7 @@ mod fork;
 mod guard;
 mod json;
 mod leak_tracker;
+mod names;
 mod os;
 mod profiler;
 mod region;
