@@ -1,8 +1,8 @@
 //! Tests that fail when code allocates more than it should: `cargo test --example heap_tests`.
 //!
-//! Two ways. Figures of a region are of one thread: such tests run side by side. A profiler in testing mode knows the
-//! lines, too: when one of its assertions fails, the profile is saved. There is one profiler at a time, so such tests
-//! take turns.
+//! Two ways. `expect_heap` and regions have the figures of one thread: such tests run side by side. A profiler in testing
+//! mode knows the lines, too: when one of its assertions fails, the profile is saved. There is one profiler at a time,
+//! so such tests take turns.
 
 #![allow(clippy::print_stderr)]
 
@@ -22,7 +22,7 @@ fn squares(numbers: &[u64]) -> Vec<u64> {
 mod tests {
     use std::sync::{Mutex, PoisonError};
 
-    use heapatlas::{Alloc, HeapStats, Profiler, Region};
+    use heapatlas::{Alloc, HeapLimits, HeapStats, Profiler, Region, expect_heap};
 
     use super::squares;
 
@@ -30,6 +30,12 @@ mod tests {
     static ALLOC: Alloc = Alloc::system().counting();
 
     static TURN: Mutex<()> = Mutex::new(());
+
+    #[test]
+    fn within_limits() {
+        let limits = HeapLimits::new().allocated_blocks(1).peak_bytes(24);
+        expect_heap(limits, || assert_eq!(squares(&[1, 2, 3]), [1, 4, 9]));
+    }
 
     #[test]
     fn one_block() {

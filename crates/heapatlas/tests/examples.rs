@@ -85,5 +85,5 @@ fn ad_hoc_profile() {
 #[test]
 fn heap_tests() {
     let (output, _) = run(&["test"], "heap_tests");
-    assert!(output.contains("3 passed; 0 failed"), "{output}");
+    assert!(output.contains("4 passed; 0 failed"), "{output}");
 }
