@@ -3,6 +3,8 @@
 //! One way is a tracker for the whole suite, whose tests run one after the other; the other a scope for each test, which run side by
 //! side. Of the tests here two pass, and two fail on purpose, so that their reports can be looked at.
 
+#![expect(clippy::print_stderr, reason = "an example prints")]
+
 fn main() {
     eprintln!("these are tests: run `cargo test --example leak_tests`");
 }

@@ -23,6 +23,7 @@ pub(crate) fn prepare() {
 
 #[cfg(all(unix, not(miri)))]
 extern "C" fn before() {
+    crate::profiler::hold_for_fork();
     crate::leak_tracker::hold_for_fork();
     crate::alloc::hold_for_fork();
     crate::stack::hold_for_fork();
@@ -33,4 +34,5 @@ extern "C" fn after() {
     crate::stack::open_after_fork();
     crate::alloc::open_after_fork();
     crate::leak_tracker::open_after_fork();
+    crate::profiler::open_after_fork();
 }

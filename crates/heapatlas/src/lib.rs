@@ -19,6 +19,7 @@ mod json;
 mod leak_tracker;
 mod names;
 mod os;
+mod profiler;
 mod region;
 mod stack;
 #[cfg(feature = "tracing")]
@@ -26,7 +27,7 @@ pub mod tracing_layer;
 
 pub use alloc::{
     Alloc, Mode, NotInstalled, ProcessTotals, ThreadTotals, is_counting, is_installed,
-    process_totals, set_mode, thread_totals,
+    process_totals, thread_totals,
 };
 pub use ffi::{
     AdaptiveCalloc, AdaptiveMalloc, DiagnosticCalloc, DiagnosticMalloc, NativeAllocator, NativeBox,
@@ -39,6 +40,13 @@ pub use leak_tracker::{
     Allocation, ConsoleEmitter, EnteredScope, Filter, JsonEmitter, LeakError, LeakFileError,
     LeakScope, LeakTracker, LeaksEmitter, Misuse, MisuseError, MisuseKind, Pattern, PatternError,
     ScopedFuture, SourceLocation, StackFrame, TRACKS_ADAPTIVE, TestScope, ThreadLabel, read_leaks,
+};
+#[doc(hidden)]
+pub use profiler::assertions::has_failed as profiler_has_failed;
+pub use profiler::{
+    AdHocStats, Baseline, BaselineError, HeapLimitError, HeapLimits, HeapStats, HeapUsage, Output,
+    Profiler, ProfilerBuilder, ProfilerError, ad_hoc_event, expect_heap, heap_usage, mark,
+    set_mode, take_profile,
 };
 pub use region::{
     Region, RegionMemory, RegionRow, RegionStats, RegionTable, Task, regions, regions_by_thread,

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
-/// What the allocator records. Each mode costs more and tells more than the one before.
+/// What the allocator records.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub enum Mode {
@@ -16,6 +16,12 @@ pub enum Mode {
     Counting,
     /// Sums for each stack, with the exact peak: what [`HeapStats`](crate::HeapStats) and a DHAT file need.
     Aggregate,
+    /// Some allocations, chosen by chance so that each byte has the same one, with their stacks: a trace file that
+    /// `heapatlas summary` reads. For programs in service. On Linux (x86-64, glibc).
+    Sampled,
+    /// Every allocation and every free, with its stack, thread and time: a trace file that `heapatlas summary` reads.
+    /// On Linux (x86-64, glibc).
+    Exact,
 }
 
 impl Mode {
@@ -24,6 +30,7 @@ impl Mode {
             Self::Off => OFF,
             Self::Counting => OFF | COUNTS,
             Self::Aggregate => OFF | COUNTS | SUMS,
+            Self::Sampled | Self::Exact => OFF | TRACES,
         }
     }
 }
@@ -36,10 +43,12 @@ pub(super) const OFF: u8 = 1;
 pub(super) const COUNTS: u8 = 2;
 /// Sums by stack are kept.
 pub(super) const SUMS: u8 = 4;
+/// Events, or some, go to a trace.
+pub(super) const TRACES: u8 = 8;
 
 static MODE: AtomicU8 = AtomicU8::new(UNKNOWN);
 
-/// What was asked for by [`set_mode`]: a recording that ends leaves this.
+/// What was asked for by [`set_base`]: a recording that ends leaves this.
 static BASE: AtomicU8 = AtomicU8::new(UNKNOWN);
 
 /// The bits now.
@@ -99,16 +108,34 @@ impl fmt::Display for NotInstalled {
 
 impl Error for NotInstalled {}
 
-/// Sets what is recorded from now on.
-///
-/// # Errors
-/// [`NotInstalled`].
-pub fn set_mode(mode: Mode) -> Result<(), NotInstalled> {
+/// Sets what is recorded when no profiler runs. Only for modes that leave nothing to be written.
+pub(crate) fn set_base(mode: Mode) -> Result<(), NotInstalled> {
     if !is_installed() {
         return Err(NotInstalled);
     }
-    let before = BASE.swap(mode.bits(), AcqRel);
-    let recorded = bits() & !before;
-    MODE.store(mode.bits() | recorded, Relaxed);
+    BASE.store(mode.bits(), Relaxed);
+    update();
     Ok(())
+}
+
+/// Records in this mode, above the one that [`set_base`] has set.
+pub(crate) fn record(mode: Mode) {
+    RECORDED.store(mode.bits(), Relaxed);
+    update();
+}
+
+/// Goes back to the mode that [`set_base`] has set.
+pub(crate) fn stop_recording() {
+    RECORDED.store(0, Relaxed);
+    update();
+}
+
+/// What a profiler wants.
+static RECORDED: AtomicU8 = AtomicU8::new(0);
+
+/// Without an allocator the byte stays unknown.
+fn update() {
+    let _ = MODE.fetch_update(AcqRel, Acquire, |now| {
+        (!is_unknown(now)).then(|| OFF | BASE.load(Relaxed) | RECORDED.load(Relaxed))
+    });
 }

@@ -75,8 +75,8 @@ pub(super) struct Known {
     session: u32,
 }
 
-/// Begins a session: everything is zero, and no block is known. Stacks are cut to `frames`.
-pub(crate) fn begin(_: &Guard, frames: usize) {
+/// Begins a session: everything is zero, and no block is known. Stacks are cut to `frames`. The thread is inside.
+pub(crate) fn begin(frames: usize) {
     crate::fork::prepare();
     KNOWN.clear();
     FRAMES.store(frames, Relaxed);
@@ -94,8 +94,8 @@ pub(crate) fn begin(_: &Guard, frames: usize) {
     SESSION.store(books.session, Release);
 }
 
-/// Ends the session. What threads are in the middle of does not count.
-pub(crate) fn end(_: &Guard) {
+/// Ends the session. What threads are in the middle of does not count. The thread is inside.
+pub(crate) fn end() {
     SESSION.store(0, Relaxed);
     if let Some(mut books) = BOOKS.lock() {
         books.get().session = 0;
@@ -110,8 +110,8 @@ pub(crate) fn totals() -> Option<Totals> {
     (books.session != 0).then_some(books.totals)
 }
 
-/// Everything now; `None` without a session.
-pub(crate) fn report(_: &Guard) -> Option<Report> {
+/// Everything now; `None` without a session. The thread is inside.
+pub(crate) fn report() -> Option<Report> {
     let mut sites = Vec::new();
     loop {
         // Memory before the lock: nobody is to wait for an allocation.
@@ -509,6 +509,11 @@ impl SiteBooks {
 }
 
 impl Amounts {
+    pub(crate) fn add_all(&mut self, other: Self) {
+        self.bytes += other.bytes;
+        self.blocks += other.blocks;
+    }
+
     #[inline]
     fn add(&mut self, bytes: u64) {
         self.bytes += bytes;

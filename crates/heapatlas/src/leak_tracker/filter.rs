@@ -1,12 +1,12 @@
 //! What the tracker is to ignore.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::{BitAnd, BitOr, Not};
 use std::time::Duration;
 
 use super::Pattern;
 use super::allocation::bytes_text;
+use super::sorted::{SortedSet, joined};
 
 /// Says which allocations are ignored. By default none.
 ///
@@ -29,14 +29,14 @@ pub struct Filter(Rule);
 enum Rule {
     None,
     All,
-    Addresses(BTreeSet<u64>),
-    Types(BTreeSet<String>),
+    Addresses(SortedSet<u64>),
+    Types(SortedSet<String>),
     StackContains(Pattern),
     SmallerThan(u64),
     LargerThan(u64),
     YoungerThan(Duration),
     OlderThan(Duration),
-    Threads(BTreeSet<String>),
+    Threads(SortedSet<String>),
     /// Two parts at least, sorted, none twice, none of them an `And`.
     And(Vec<Rule>),
     /// The same, none of them an `Or`.
@@ -51,7 +51,7 @@ pub(crate) struct Facts<'a> {
     pub size: u64,
     pub type_name: &'a str,
     /// Whether the thread has one of these names; names of threads are looked up.
-    pub thread_is_in: &'a dyn Fn(&BTreeSet<String>) -> bool,
+    pub thread_is_in: &'a dyn Fn(&SortedSet<String>) -> bool,
     /// Unknown while the allocation is registered: it will be older when it is reported.
     pub age: Option<Duration>,
     /// Whether the stack has a pattern; finding names costs, so it is asked last.
@@ -73,12 +73,16 @@ impl Filter {
 
     /// Ignores the blocks at these addresses.
     pub fn ignore_addresses(addresses: impl IntoIterator<Item = u64>) -> Self {
-        Self(Rule::Addresses(addresses.into_iter().collect()))
+        let mut set = SortedSet::new();
+        for address in addresses {
+            set.insert(address);
+        }
+        Self(Rule::Addresses(set))
     }
 
     /// Ignores these types, by their whole names (`my_crate::Packet`).
     pub fn ignore_types<S: Into<String>>(types: impl IntoIterator<Item = S>) -> Self {
-        Self(Rule::Types(types.into_iter().map(Into::into).collect()))
+        Self(Rule::Types(set_of_texts(types)))
     }
 
     /// Ignores one type.
@@ -119,7 +123,7 @@ impl Filter {
 
     /// Ignores what threads of these names allocated.
     pub fn ignore_threads<S: Into<String>>(names: impl IntoIterator<Item = S>) -> Self {
-        Self(Rule::Threads(names.into_iter().map(Into::into).collect()))
+        Self(Rule::Threads(set_of_texts(names)))
     }
 
     /// Ignores what both ignore.
@@ -182,6 +186,14 @@ impl Not for Filter {
     }
 }
 
+fn set_of_texts<S: Into<String>>(texts: impl IntoIterator<Item = S>) -> SortedSet<String> {
+    let mut set = SortedSet::new();
+    for text in texts {
+        set.insert(text.into());
+    }
+    set
+}
+
 /// How parts are joined.
 struct Joint {
     /// A part that changes nothing: what is left when there is no part.
@@ -204,22 +216,24 @@ impl Joint {
     };
 
     fn of(&self, parts: impl IntoIterator<Item = Rule>) -> Rule {
-        let mut flat = BTreeSet::new();
+        let mut flat = SortedSet::new();
         for part in parts {
             match (part, (self.join)(Vec::new())) {
                 (Rule::And(inner), Rule::And(_)) | (Rule::Or(inner), Rule::Or(_)) => {
-                    flat.extend(inner);
+                    for rule in inner {
+                        flat.insert(rule);
+                    }
                 }
                 (part, _) => {
                     flat.insert(part);
                 }
             }
         }
-        if flat.contains(&self.dominant) {
+        if flat.has(&self.dominant) {
             return self.dominant.clone();
         }
         flat.remove(&self.neutral);
-        let mut parts: Vec<Rule> = flat.into_iter().collect();
+        let mut parts = flat.into_values();
         match parts.len() {
             0 => self.neutral.clone(),
             1 => parts.remove(0),
@@ -244,8 +258,8 @@ impl Rule {
         Some(match self {
             Self::None => false,
             Self::All => true,
-            Self::Addresses(addresses) => addresses.contains(&facts.address),
-            Self::Types(types) => types.contains(facts.type_name),
+            Self::Addresses(addresses) => addresses.has(&facts.address),
+            Self::Types(types) => has_text(types, facts.type_name),
             Self::StackContains(pattern) => (facts.stack_has)(pattern),
             Self::SmallerThan(bytes) => facts.size < *bytes,
             Self::LargerThan(bytes) => facts.size > *bytes,
@@ -268,10 +282,12 @@ impl Rule {
         }
     }
 
-    fn joined(parts: &[Self], word: &str) -> String {
-        let mut texts: Vec<String> = parts.iter().map(Self::text_of_part).collect();
-        texts.sort();
-        texts.join(word)
+    fn text_of_parts(parts: &[Self], word: &str) -> String {
+        let mut texts = SortedSet::new();
+        for part in parts {
+            texts.insert(part.text_of_part());
+        }
+        joined(texts.values(), word)
     }
 
     /// Within another rule, joined parts stand in parentheses.
@@ -312,8 +328,9 @@ impl fmt::Display for Rule {
             Self::None => f.write_str("ignore none"),
             Self::All => f.write_str("ignore all"),
             Self::Addresses(addresses) => {
-                let texts: Vec<String> = addresses.iter().map(|a| format!("0x{a:08x}")).collect();
-                write!(f, "address is in: \"{}\"", texts.join(", "))
+                let addresses = addresses.values().iter();
+                let texts: Vec<String> = addresses.map(|a| format!("0x{a:08x}")).collect();
+                write!(f, "address is in: \"{}\"", joined(&texts, ", "))
             }
             Self::Types(types) => write!(f, "type is in: \"{}\"", in_one_line(types)),
             Self::StackContains(pattern) => write!(f, "stack contains {pattern}"),
@@ -322,16 +339,19 @@ impl fmt::Display for Rule {
             Self::YoungerThan(age) => write!(f, "age < {age:?}"),
             Self::OlderThan(age) => write!(f, "age > {age:?}"),
             Self::Threads(names) => write!(f, "thread is in: \"{}\"", in_one_line(names)),
-            Self::And(parts) => f.write_str(&Self::joined(parts, " AND ")),
-            Self::Or(parts) => f.write_str(&Self::joined(parts, " OR ")),
+            Self::And(parts) => f.write_str(&Self::text_of_parts(parts, " AND ")),
+            Self::Or(parts) => f.write_str(&Self::text_of_parts(parts, " OR ")),
             Self::Not(inner) => write!(f, "NOT ({inner})"),
         }
     }
 }
 
-fn in_one_line(texts: &BTreeSet<String>) -> String {
-    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    texts.join(", ")
+fn in_one_line(texts: &SortedSet<String>) -> String {
+    joined(texts.values(), ", ")
+}
+
+fn has_text(texts: &SortedSet<String>, wanted: &str) -> bool {
+    texts.values().iter().any(|text| text == wanted)
 }
 
 #[cfg(test)]
@@ -348,7 +368,7 @@ mod tests {
             address: 0x1000,
             size: 64,
             type_name: "T",
-            thread_is_in: &|names| names.contains("worker"),
+            thread_is_in: &|names| names.has(&"worker".to_owned()),
             age,
             stack_has: &|pattern| pattern.is_in("my::function (src/main.rs:7:5)"),
         })

@@ -4,11 +4,13 @@
 //! it is not poisoned by a panic; and who waits for two seconds in vain does without.
 
 use std::cell::UnsafeCell;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use heapatlas_record::shard_lock::ShardLock;
 
 pub(crate) struct Locked<T> {
     lock: ShardLock,
+    is_held_for_fork: AtomicBool,
     value: UnsafeCell<T>,
 }
 
@@ -19,6 +21,7 @@ impl<T> Locked<T> {
     pub(crate) const fn new(value: T) -> Self {
         Self {
             lock: ShardLock::new(),
+            is_held_for_fork: AtomicBool::new(false),
             value: UnsafeCell::new(value),
         }
     }
@@ -33,15 +36,18 @@ impl<T> Locked<T> {
         Some(result)
     }
 
-    /// Locks it until [`Self::open_after_fork`].
+    /// Locks it until [`Self::open_after_fork`]. If somebody keeps it for very long, the child has to do without.
     pub(crate) fn hold_for_fork(&self) {
         if let Some(guard) = self.lock.lock() {
+            self.is_held_for_fork.store(true, Ordering::Relaxed);
             ShardLock::hold(guard);
         }
     }
 
     /// In the parent and in the child.
     pub(crate) fn open_after_fork(&self) {
-        self.lock.open();
+        if self.is_held_for_fork.swap(false, Ordering::Relaxed) {
+            self.lock.open();
+        }
     }
 }

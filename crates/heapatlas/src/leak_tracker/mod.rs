@@ -9,7 +9,7 @@ mod emitters;
 mod error;
 mod filter;
 mod held_back;
-mod json_reader;
+pub(crate) mod json_reader;
 mod leak_file;
 mod locked;
 mod misuse;
@@ -17,6 +17,7 @@ mod pattern;
 pub(crate) mod registry;
 mod report;
 mod scope;
+mod sorted;
 mod stacks;
 mod test_scope;
 mod threads;
@@ -37,10 +38,11 @@ pub use test_scope::TestScope;
 
 use registry::Which;
 
-/// Whether the adaptive allocators are tracked in this build: in debug builds, and with the feature `profiling`.
+/// Whether the adaptive allocators are tracked in this build: with `debug_assertions`, and with the feature `profiling`.
 ///
-/// What counts is how `heapatlas` itself is compiled: a profile override for this package
-/// (`[profile.release.package.heapatlas] debug-assertions = true`) is one more way to have them tracked.
+/// What counts is how `heapatlas` itself is compiled. That is how the program is, unless the profile says otherwise for this
+/// package: with `[profile.release.package.heapatlas] debug-assertions = true` they are tracked in a release build as well, and with
+/// `[profile.dev.package."*"] debug-assertions = false` they are not in a debug build.
 pub const TRACKS_ADAPTIVE: bool = cfg!(any(debug_assertions, feature = "profiling"));
 
 /// Keeps the books of memory that crosses the border to C: what the allocators of this crate gave, and who asked
@@ -297,6 +299,8 @@ impl View {
 
 /// While a process forks, nobody changes what threads share.
 pub(crate) fn hold_for_fork() {
+    // The first: whoever has it uses the others.
+    stacks::hold_for_fork();
     scope::hold_for_fork();
     threads::hold_for_fork();
     held_back::hold_for_fork();
@@ -311,4 +315,5 @@ pub(crate) fn open_after_fork() {
     held_back::open_after_fork();
     threads::open_after_fork();
     scope::open_after_fork();
+    stacks::open_after_fork();
 }

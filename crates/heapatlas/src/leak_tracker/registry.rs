@@ -317,7 +317,7 @@ impl Record {
             type_name: self.origin.type_name,
             thread_is_in: &|names| {
                 let name = threads::label(self.thread).name;
-                name.is_some_and(|name| names.contains(&name))
+                name.is_some_and(|name| names.has(&name))
             },
             age,
             stack_has: &|pattern| stacks::has(self.stack, self.origin.location, pattern),
@@ -360,13 +360,20 @@ pub(crate) fn leaks(which: Which, filter: &Filter) -> Vec<Allocation> {
     let _guard = guard::enter();
     let mut records = live_records(which);
     retain_reported(&mut records, filter);
-    records.sort_unstable_by_key(|(_, record)| record.moment.order);
+    // In this way it is the sort that reports use as well: compiled once.
+    let mut order = Vec::new();
+    for (index, (_, record)) in records.iter().enumerate() {
+        order.push((record.moment.order, index));
+    }
+    order.sort_unstable();
     stacks::with_names(|names| {
-        let named = records.into_iter().map(|(address, record)| {
+        let mut leaks = Vec::new();
+        for (_, index) in &order {
+            let (address, record) = records[*index];
             let frames = names.frames(record.stack, record.origin.location);
-            record.to_allocation(address, frames)
-        });
-        named.collect()
+            leaks.push(record.to_allocation(address, frames));
+        }
+        leaks
     })
 }
 

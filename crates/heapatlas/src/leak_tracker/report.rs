@@ -1,9 +1,13 @@
 //! Leaks as text: equal ones together, the largest first.
 
+use std::collections::HashMap;
 use std::fmt::{self, Write};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use super::allocation::{Allocation, bytes_text};
 use super::filter::Filter;
+use super::sorted::joined;
 
 /// So many addresses of a group are shown.
 const ADDRESSES_SHOWN: usize = 4;
@@ -18,6 +22,7 @@ pub(crate) struct Style<'a> {
 }
 
 /// Blocks of one type, allocated at one stack in one scope.
+#[derive(Default)]
 struct Group<'a> {
     leaks: Vec<&'a Allocation>,
     bytes: u64,
@@ -70,7 +75,7 @@ impl Style<'_> {
         let heading = format!("Leak #{number} - {} ({amount})", first.type_name);
         writeln!(out, "{}", self.painted("1", &heading))?;
         writeln!(out, "  address   : {}", addresses_text(&group.leaks))?;
-        first.write_origin(out, "  ")
+        first.write_origin(out, self.scope, "  ")
     }
 }
 
@@ -80,7 +85,7 @@ fn addresses_text(leaks: &[&Allocation]) -> String {
         .take(ADDRESSES_SHOWN)
         .map(|leak| format!("0x{:08x}", leak.address))
         .collect();
-    let text = shown.join(", ");
+    let text = joined(&shown, ", ");
     match leaks.len().saturating_sub(ADDRESSES_SHOWN) {
         0 => text,
         more => format!("{text} and {more} more"),
@@ -89,46 +94,50 @@ fn addresses_text(leaks: &[&Allocation]) -> String {
 
 /// The largest first, of equal size in the order of their first allocations.
 fn groups(leaks: &[Allocation]) -> Vec<Group<'_>> {
-    let mut sorted: Vec<&Allocation> = leaks.iter().collect();
-    // Stable: within a group the order of registration stays.
-    sorted.sort_by(|one, other| key(one).cmp(&key(other)));
-    let mut groups: Vec<Group<'_>> = sorted
-        .chunk_by(|one, other| is_same_origin(one, other))
-        .map(|leaks| Group {
-            leaks: leaks.to_vec(),
-            bytes: leaks
-                .iter()
-                .fold(0, |sum, leak| sum.saturating_add(leak.size_bytes)),
-        })
-        .collect();
-    groups.sort_by_key(|group| {
-        let first = group.leaks.first().map(|leak| leak.timestamp);
-        (std::cmp::Reverse(group.bytes), first)
-    });
-    groups
+    let mut indexes = HashMap::new();
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    for leak in leaks {
+        let index = *indexes.entry(Origin(leak)).or_insert_with(|| {
+            groups.push(Group::default());
+            groups.len() - 1
+        });
+        let group = &mut groups[index];
+        group.leaks.push(leak);
+        group.bytes = group.bytes.saturating_add(leak.size_bytes);
+    }
+    let mut order = Vec::new();
+    for (index, group) in groups.iter().enumerate() {
+        order.push((u64::MAX - group.bytes, index));
+    }
+    order.sort_unstable();
+    let mut sorted = Vec::new();
+    for (_, index) in order {
+        sorted.push(std::mem::take(&mut groups[index]));
+    }
+    sorted
 }
 
-type Key<'a> = (
-    &'a str,
-    Option<&'a str>,
-    Vec<u64>,
-    Option<(&'a str, u32, u32)>,
-);
+/// Where a block comes from, for comparison. Stacks of one report are shared mostly, so comparing them costs little.
+struct Origin<'a>(&'a Allocation);
 
-fn key(leak: &Allocation) -> Key<'_> {
-    (
-        &leak.type_name,
-        leak.scope.as_deref(),
-        leak.stack.iter().map(|frame| frame.address).collect(),
-        leak.location
-            .as_ref()
-            .map(|place| (&*place.file, place.line, place.column)),
-    )
+impl PartialEq for Origin<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        let (one, other) = (self.0, other.0);
+        one.type_name == other.type_name
+            && one.scope == other.scope
+            && one.location == other.location
+            && (Arc::ptr_eq(&one.stack, &other.stack) || one.stack == other.stack)
+    }
 }
 
-fn is_same_origin(one: &Allocation, other: &Allocation) -> bool {
-    one.type_name == other.type_name
-        && one.scope == other.scope
-        && one.location == other.location
-        && one.stack == other.stack
+impl Eq for Origin<'_> {}
+
+impl Hash for Origin<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.type_name.hash(state);
+        self.0.location.hash(state);
+        for frame in &*self.0.stack {
+            frame.address.hash(state);
+        }
+    }
 }

@@ -7,7 +7,6 @@
 //! ```
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
@@ -21,6 +20,7 @@ use super::filter::Filter;
 use super::locked::Locked;
 use super::misuse;
 use super::registry;
+use super::sorted::Numbered;
 use super::{Allocation, LeakError, Misuse, MisuseError, View};
 use crate::guard;
 
@@ -52,14 +52,14 @@ pub(crate) const NO_SCOPE: u32 = 0;
 
 static LAST: AtomicU32 = AtomicU32::new(NO_SCOPE);
 static SCOPES: Locked<Scopes> = Locked::new(Scopes {
-    alive: BTreeMap::new(),
-    ended: VecDeque::new(),
+    alive: Numbered::new(),
+    ended: Numbered::new(),
 });
 
 struct Scopes {
-    alive: BTreeMap<u32, Weak<State>>,
+    alive: Numbered<Weak<State>>,
     /// Blocks outlive scopes; so do the names, for a while.
-    ended: VecDeque<(u32, String)>,
+    ended: Numbered<String>,
 }
 
 const MOST_ENDED: usize = 1024;
@@ -98,7 +98,7 @@ impl LeakScope {
             filter,
         });
         let weak = Arc::downgrade(&state);
-        SCOPES.with(|scopes| scopes.alive.insert(number, weak));
+        SCOPES.with(|scopes| scopes.alive.insert(number, weak, usize::MAX));
         Self(state)
     }
 
@@ -213,10 +213,9 @@ impl Drop for State {
 
 impl Scopes {
     /// What it gives is to be dropped without the lock.
-    fn end(&mut self, number: u32, name: Option<String>) -> Option<(u32, String)> {
-        self.alive.remove(&number);
-        self.ended.push_back((number, name?));
-        (self.ended.len() > MOST_ENDED).then(|| self.ended.pop_front())?
+    fn end(&mut self, number: u32, name: Option<String>) -> Option<String> {
+        self.alive.remove(number);
+        self.ended.insert(number, name?, MOST_ENDED)
     }
 }
 
@@ -224,7 +223,7 @@ fn find(number: u32) -> Option<Arc<State>> {
     if number == NO_SCOPE {
         return None;
     }
-    SCOPES.with(|scopes| scopes.alive.get(&number)?.upgrade())?
+    SCOPES.with(|scopes| scopes.alive.get(number)?.upgrade())?
 }
 
 /// The name of a scope, if it has one and did not end long ago.
@@ -232,11 +231,7 @@ pub(crate) fn name_of(number: u32) -> Option<String> {
     if let Some(state) = find(number) {
         return state.name.clone();
     }
-    let ended = SCOPES.with(|scopes| {
-        let found = scopes.ended.iter().find(|(ended, _)| *ended == number)?;
-        Some(found.1.clone())
-    });
-    ended.flatten()
+    SCOPES.with(|scopes| scopes.ended.get(number).cloned())?
 }
 
 /// What looks at the scope in which this thread is, or at what is in none.

@@ -2,36 +2,36 @@
 
 use std::collections::HashMap;
 use std::panic::Location;
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::Arc;
 
 use super::Pattern;
 use super::allocation::{SourceLocation, StackFrame};
+use super::locked::Locked;
+use super::sorted::joined;
+use crate::names::{Frame, Resolver};
 use crate::stack::{self, StackId};
 
 /// Names, and stacks that were named before.
 pub(crate) struct Names {
-    known: HashMap<(StackId, Option<Place>), Arc<[StackFrame]>>,
+    resolver: Resolver,
+    known: HashMap<Key, Arc<[StackFrame]>>,
+    texts: HashMap<Key, Arc<str>>,
 }
 
-/// A line of the program; equal ones may differ, which costs a little.
-type Place = *const Location<'static>;
-
-// SAFETY: places are compared, and live for ever.
-unsafe impl Send for Names {}
+/// A stack and the line of the program at its top. Places are compared as such; equal lines may have several, which
+/// costs a little.
+type Key = (StackId, Option<usize>);
 
 /// What was read from debug information is kept: it takes long to read.
-static NAMES: Mutex<Option<Names>> = Mutex::new(None);
+static NAMES: Locked<Option<Names>> = Locked::new(None);
 
 /// So many stacks are kept.
 const MOST_KNOWN: usize = 10_000;
 
-/// If another thread is looking names up, or did so when this process was forked, this one begins anew.
-pub(crate) fn with_names<R>(work: impl FnOnce(&mut Names) -> R) -> R {
-    match NAMES.try_lock() {
-        Ok(mut names) => work(names.get_or_insert_with(Names::new)),
-        Err(TryLockError::Poisoned(names)) => work(names.into_inner().insert(Names::new())),
-        Err(TryLockError::WouldBlock) => work(&mut Names::new()),
-    }
+/// Where the names are not to be had (see [`Locked`]), this call begins anew.
+pub(crate) fn with_names<R>(mut work: impl FnMut(&mut Names) -> R) -> R {
+    let result = NAMES.with(|names| work(names.get_or_insert_with(Names::new)));
+    result.unwrap_or_else(|| work(&mut Names::new()))
 }
 
 /// Whether the text of a stack has a pattern.
@@ -40,15 +40,21 @@ pub(crate) fn has(
     location: Option<&'static Location<'static>>,
     pattern: &Pattern,
 ) -> bool {
-    let frames = with_names(|names| names.frames(stack, location));
-    let lines: Vec<String> = frames.iter().map(ToString::to_string).collect();
-    pattern.is_in(&lines.join("\n"))
+    let text = with_names(|names| names.text(stack, location));
+    pattern.is_in(&text)
+}
+
+fn key(stack: StackId, location: Option<&'static Location<'static>>) -> Key {
+    let place = location.map(|location| std::ptr::from_ref(location).addr());
+    (stack, place)
 }
 
 impl Names {
     fn new() -> Self {
         Self {
+            resolver: Resolver::new(),
             known: HashMap::new(),
+            texts: HashMap::new(),
         }
     }
 
@@ -58,7 +64,7 @@ impl Names {
         stack: StackId,
         location: Option<&'static Location<'static>>,
     ) -> Arc<[StackFrame]> {
-        let key = (stack, location.map(std::ptr::from_ref));
+        let key = key(stack, location);
         if let Some(known) = self.known.get(&key) {
             return Arc::clone(known);
         }
@@ -68,6 +74,22 @@ impl Names {
         }
         self.known.insert(key, Arc::clone(&frames));
         frames
+    }
+
+    /// The same as text, a line each.
+    fn text(&mut self, stack: StackId, location: Option<&'static Location<'static>>) -> Arc<str> {
+        let key = key(stack, location);
+        if let Some(text) = self.texts.get(&key) {
+            return Arc::clone(text);
+        }
+        let frames = self.frames(stack, location);
+        let lines: Vec<String> = frames.iter().map(ToString::to_string).collect();
+        let text: Arc<str> = joined(&lines, "\n").into();
+        if self.texts.len() >= MOST_KNOWN {
+            self.texts.clear();
+        }
+        self.texts.insert(key, Arc::clone(&text));
+        text
     }
 
     fn look_up(&mut self, stack: StackId, location: Option<SourceLocation>) -> Vec<StackFrame> {
@@ -83,18 +105,34 @@ impl Names {
                 function: None,
                 location,
                 address: 0,
+                module: None,
             };
             frames.insert(0, frame);
         }
         frames
     }
 
-    fn add_frames(&mut self, address: u64, frames: &mut Vec<StackFrame>) {
-        frames.push(StackFrame {
-            function: None,
-            location: None,
-            address,
-        });
+    /// The innermost of those that were inlined into each other comes first.
+    fn add_frames(&mut self, return_address: u64, frames: &mut Vec<StackFrame>) {
+        for frame in self.resolver.frames(return_address) {
+            frames.push(to_stack_frame(frame));
+        }
+    }
+}
+
+fn to_stack_frame(frame: &Frame) -> StackFrame {
+    let location = frame.file.as_ref().map(|file| SourceLocation {
+        file: file.clone().into(),
+        line: frame.line.unwrap_or(0),
+        column: frame.column.unwrap_or(0),
+    });
+    // Where there is no name, what other tools need to find one.
+    let module = frame.module.as_ref().filter(|_| frame.function.is_none());
+    StackFrame {
+        function: frame.function.clone(),
+        location,
+        address: frame.address,
+        module: module.map(|module| format!("{module}+0x{:x}", frame.offset)),
     }
 }
 
@@ -148,4 +186,12 @@ fn is_call_of_closure(frame: &StackFrame) -> bool {
 fn has_in_name(frame: &StackFrame, part: &str) -> bool {
     let function = frame.function.as_deref();
     function.is_some_and(|function| function.contains(part))
+}
+
+pub(crate) fn hold_for_fork() {
+    NAMES.hold_for_fork();
+}
+
+pub(crate) fn open_after_fork() {
+    NAMES.open_after_fork();
 }

@@ -1,11 +1,11 @@
 //! Numbers and names of the threads that use the tracker.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::allocation::ThreadLabel;
 use super::locked::Locked;
+use super::sorted::Numbered;
 use crate::guard::Guard;
 
 thread_local! {
@@ -24,7 +24,7 @@ impl Drop for Alive {
 static LAST: AtomicU32 = AtomicU32::new(0);
 
 /// By number. Blocks outlive their threads, so names are kept; but not without a limit.
-static NAMES: Locked<BTreeMap<u32, String>> = Locked::new(BTreeMap::new());
+static NAMES: Locked<Numbered<String>> = Locked::new(Numbered::new());
 const MOST_NAMES: usize = 16_384;
 
 /// The number of this thread.
@@ -45,18 +45,14 @@ fn give_number() -> u32 {
         && let Some(name) = std::thread::current().name()
     {
         let name = name.to_owned();
-        NAMES.with(|names| {
-            if names.len() >= MOST_NAMES {
-                names.pop_first();
-            }
-            names.insert(number, name)
-        });
+        let dropped = NAMES.with(|names| names.insert(number, name, MOST_NAMES));
+        drop(dropped);
     }
     number
 }
 
 pub(crate) fn label(number: u32) -> ThreadLabel {
-    let name = NAMES.with(|names| names.get(&number).cloned()).flatten();
+    let name = NAMES.with(|names| names.get(number).cloned()).flatten();
     ThreadLabel { number, name }
 }
 

@@ -17,6 +17,7 @@
 
 mod cxx;
 mod debug_info;
+mod demangle;
 mod elf;
 mod functions;
 mod lines;
@@ -212,12 +213,7 @@ fn named(places: Vec<Place>, unnamed: &Frame) -> Vec<Frame> {
 
 /// A symbol as a programmer writes it; itself if it is not mangled, or in a way that is not known.
 fn demangled(symbol: &str) -> String {
-    demangle(symbol)
+    demangle::demangle(symbol)
         .or_else(|| cxx::demangle(symbol))
         .unwrap_or_else(|| symbol.to_string())
-}
-
-// To be replaced by `demangle::demangle`.
-fn demangle(_: &str) -> Option<String> {
-    None
 }

@@ -16,6 +16,7 @@ use std::ptr;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64};
 
+use super::leaked::{leaked, leaked_text};
 use super::open::OpenRegions;
 use super::reading::Figures;
 use super::rows::{MAX_ROWS, Row};
@@ -60,13 +61,14 @@ struct LaneOfThread {
 
 /// Lets `work` at this thread's open regions, and at its lane to add figures.
 ///
-/// The guard says that nothing of heapatlas is at work on this thread already: `work` is alone.
+/// The guard says that nothing of heapatlas is at work on this thread already: `work` is alone. `None` when there is no
+/// memory for a lane.
 pub(super) fn with_open<R>(
     _: &Guard,
     thread_name: &str,
     work: impl FnOnce(&mut OpenRegions, &'static Lane) -> R,
-) -> R {
-    let lane = THREAD.with(|thread| thread.take(thread_name));
+) -> Option<R> {
+    let lane = THREAD.with(|thread| thread.take(thread_name))?;
     // SAFETY: this thread has taken the lane, so that no other uses it; and there is one guard at a time in a thread,
     // which this function borrows while `work` runs.
     let open = unsafe { &mut *lane.owned.get() };
@@ -74,7 +76,7 @@ pub(super) fn with_open<R>(
     if open.is_empty() {
         THREAD.with(LaneOfThread::give_back);
     }
-    result
+    Some(result)
 }
 
 /// Whether this thread has had a lane, and so needs no name to get one.
@@ -113,23 +115,21 @@ pub(super) fn reset() {
 }
 
 impl LaneOfThread {
-    fn take(&self, name: &str) -> &'static Lane {
-        if let Some(taken) = self.taken.get() {
-            return taken;
+    fn take(&self, name: &str) -> Option<&'static Lane> {
+        if self.taken.get().is_none() {
+            let again = self.last.get().filter(|last| last.try_take());
+            self.taken.set(again.or_else(|| self.another(name)));
         }
-        let again = self.last.get().filter(|last| last.try_take());
-        let lane = again.unwrap_or_else(|| self.another(name));
-        self.taken.set(Some(lane));
-        lane
+        self.taken.get()
     }
 
     /// Where the last one is taken by another thread of the name, the name is that.
     #[cold]
-    fn another(&self, name: &str) -> &'static Lane {
+    fn another(&self, name: &str) -> Option<&'static Lane> {
         let name = self.last.get().map_or(name, |last| last.thread_name);
-        let lane = free_lane(name);
+        let lane = free_lane(name)?;
         self.last.set(Some(lane));
-        lane
+        Some(lane)
     }
 
     fn give_back(&self) {
@@ -139,32 +139,41 @@ impl LaneOfThread {
     }
 }
 
-fn free_lane(name: &str) -> &'static Lane {
+fn free_lane(name: &str) -> Option<&'static Lane> {
     let name = if name.is_empty() { UNNAMED } else { name };
-    let mut names: Vec<&'static str> = Vec::new();
-    for lane in lanes() {
-        if lane.thread_name == name && lane.try_take() {
-            return lane;
-        }
-        if !names.contains(&lane.thread_name) {
-            names.push(lane.thread_name);
-        }
+    if let Some(lane) = lanes().find(|lane| lane.thread_name == name && lane.try_take()) {
+        return Some(lane);
     }
-    if names.len() >= MAX_THREAD_NAMES && !names.contains(&name) && name != OTHER_THREADS {
-        return free_lane(OTHER_THREADS);
+    if let Some(namesake) = lanes().find(|lane| lane.thread_name == name) {
+        return new_lane(namesake.thread_name);
     }
-    let known = names.into_iter().find(|known| *known == name);
-    new_lane(known.unwrap_or_else(|| Box::leak(Box::from(name))))
+    match count_names() < MAX_THREAD_NAMES || name == OTHER_THREADS {
+        true => new_lane(leaked_text(name)?),
+        false => free_lane(OTHER_THREADS),
+    }
 }
 
-fn new_lane(thread_name: &'static str) -> &'static Lane {
-    let lane: &'static Lane = Box::leak(Box::new(Lane {
+/// [`MAX_THREAD_NAMES`] at most.
+fn count_names() -> usize {
+    let mut names = [""; MAX_THREAD_NAMES];
+    let mut count = 0;
+    for lane in lanes() {
+        if count < names.len() && !names[..count].contains(&lane.thread_name) {
+            names[count] = lane.thread_name;
+            count += 1;
+        }
+    }
+    count
+}
+
+fn new_lane(thread_name: &'static str) -> Option<&'static Lane> {
+    let lane: &'static Lane = leaked(Lane {
         thread_name,
         is_taken: AtomicBool::new(true),
         next: AtomicPtr::new(ptr::null_mut()),
         owned: UnsafeCell::new(OpenRegions::new()),
         figures: [const { AtomicPtr::new(ptr::null_mut()) }; MAX_ROWS.div_ceil(ROWS_PER_CHUNK)],
-    }));
+    })?;
     let pointer = ptr::from_ref(lane).cast_mut();
     let link = |head| {
         lane.next.store(head, Relaxed);
@@ -172,7 +181,7 @@ fn new_lane(thread_name: &'static str) -> &'static Lane {
     };
     // Never fails: `link` gives something always.
     let _ = LANES.fetch_update(AcqRel, Acquire, link);
-    lane
+    Some(lane)
 }
 
 fn lanes() -> impl Iterator<Item = &'static Lane> {
@@ -188,21 +197,22 @@ impl Lane {
             .is_ok()
     }
 
-    /// The figures of `row`; the caller's thread has taken the lane, since it is in [`with_open`].
+    /// The figures of `row`; the caller's thread has taken the lane, since it is in [`with_open`]. `None` when there is
+    /// no memory for them.
     #[inline]
-    pub(super) fn figures(&'static self, row: &Row) -> &'static RowFigures {
+    pub(super) fn figures(&'static self, row: &Row) -> Option<&'static RowFigures> {
         let chunk = &self.figures[row.index / ROWS_PER_CHUNK];
         // SAFETY: as in `for_each`.
-        let chunk = unsafe { chunk.load(Relaxed).as_ref() }.unwrap_or_else(|| new_chunk(chunk));
-        &chunk[row.index % ROWS_PER_CHUNK]
+        let chunk = unsafe { chunk.load(Relaxed).as_ref() }.or_else(|| new_chunk(chunk))?;
+        Some(&chunk[row.index % ROWS_PER_CHUNK])
     }
 }
 
 #[cold]
-fn new_chunk(place: &AtomicPtr<Chunk>) -> &'static Chunk {
-    let chunk = Box::leak(Box::new([const { RowFigures::new() }; ROWS_PER_CHUNK]));
-    place.store(chunk, Release);
-    chunk
+fn new_chunk(place: &AtomicPtr<Chunk>) -> Option<&'static Chunk> {
+    let chunk = leaked([const { RowFigures::new() }; ROWS_PER_CHUNK])?;
+    place.store(ptr::from_ref(chunk).cast_mut(), Release);
+    Some(chunk)
 }
 
 /// What one lane has of one row. One thread writes, so that plain loads and stores do.
@@ -358,5 +368,38 @@ impl Sum {
         if value > self.get() {
             self.0.store(value, Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::super::Region;
+    use super::*;
+
+    fn lanes_of(name: &str) -> usize {
+        lanes().filter(|lane| lane.thread_name == name).count()
+    }
+
+    fn region_in_thread(name: String) {
+        let builder = thread::Builder::new().name(name);
+        let in_region = || Region::start("lanes").finish();
+        builder.spawn(in_region).unwrap().join().unwrap();
+    }
+
+    /// One test, because the names that it makes are for ever.
+    #[test]
+    fn threads_that_come_and_go_share_lanes() {
+        // Tests beside this one have a few lanes, too.
+        region_in_thread("comes and goes".to_owned());
+        for number in 0..200 {
+            region_in_thread("comes and goes".to_owned());
+            region_in_thread(format!("name {number}"));
+        }
+        assert_eq!(lanes_of("comes and goes"), 1);
+        assert_eq!(lanes_of(OTHER_THREADS), 1);
+        assert_eq!(count_names(), MAX_THREAD_NAMES);
+        assert!(lanes().count() < MAX_THREAD_NAMES + 30);
     }
 }

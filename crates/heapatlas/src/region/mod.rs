@@ -9,7 +9,7 @@
 //! ```
 //!
 //! In reading order: this file, [`open`], [`reading`], [`lanes`], [`rows`], [`execution`] with [`task`] (what moves
-//! between threads), [`table`] with [`render`]; below them [`cpu_clock`].
+//! between threads), [`table`] with [`render`]; below them [`cpu_clock`] and [`leaked`].
 //!
 //! **Invariant:** the measured code's figures hold nothing of this: what is allocated here is allocated and freed under
 //! the guard. **Invariant:** threads do not wait for each other.
@@ -17,6 +17,7 @@
 mod cpu_clock;
 pub(crate) mod execution;
 mod lanes;
+mod leaked;
 pub(crate) mod open;
 mod reading;
 mod render;
@@ -78,8 +79,8 @@ impl Region {
 
     /// Ends the region and gives its figures, nested regions included.
     ///
-    /// They are zero in code that heapatlas itself calls, an emitter for instance, and if more than 1,024 regions were
-    /// open on the thread.
+    /// They are zero in code that heapatlas itself calls, an emitter for instance, if more than 1,024 regions were open
+    /// on the thread, and if there was no memory for the books.
     #[inline]
     pub fn finish(mut self) -> RegionStats {
         self.end()

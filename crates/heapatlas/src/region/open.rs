@@ -51,8 +51,8 @@ struct OpenRegion {
     execution: Option<Arc<Execution>>,
 }
 
-/// Starts the region `name` inside the innermost one; `None` if heapatlas itself is at work on this thread, or if
-/// too many are open. The number is for [`end`].
+/// Starts the region `name` inside the innermost one; `None` if heapatlas itself is at work on this thread, too
+/// many are open, or there is no memory. The number is for [`end`].
 #[inline]
 pub(super) fn start(name: &str) -> Option<u64> {
     with_thread(|open, lane| {
@@ -120,14 +120,14 @@ pub(crate) fn leave(execution: *const Execution) {
 /// Counts an execution that has had its last poll.
 pub(crate) fn finish(execution: Arc<Execution>) {
     with_thread(move |_, lane| {
-        if execution.place().is_own && execution.began_after_reset() {
-            lane.figures(execution.place().row)
-                .add_execution(execution.wall_ns(), execution.peak_bytes());
+        let is_counted = execution.place().is_own && execution.began_after_reset();
+        if is_counted && let Some(figures) = lane.figures(execution.place().row) {
+            figures.add_execution(execution.wall_ns(), execution.peak_bytes());
         }
     });
 }
 
-/// `None` if heapatlas itself is at work on this thread.
+/// `None` if heapatlas itself is at work on this thread, or if there is no memory.
 #[inline]
 fn with_thread<R>(work: impl FnOnce(&mut OpenRegions, &'static Lane) -> R) -> Option<R> {
     // The name is asked for before the guard: what the standard library allocates for a thread that it did not start
@@ -135,7 +135,7 @@ fn with_thread<R>(work: impl FnOnce(&mut OpenRegions, &'static Lane) -> R) -> Op
     let thread = (!lanes::is_known_thread()).then(thread::current);
     let name = thread.as_ref().and_then(|thread| thread.name());
     let guard = guard::enter()?;
-    Some(lanes::with_open(&guard, name.unwrap_or_default(), work))
+    lanes::with_open(&guard, name.unwrap_or_default(), work)
 }
 
 impl OpenRegions {
@@ -181,8 +181,8 @@ impl OpenRegions {
         if self.regions.len() >= MAX_OPEN {
             return None;
         }
-        let figures = lane.figures(place.row);
-        self.regions.reserve(1);
+        let figures = lane.figures(place.row)?;
+        self.regions.try_reserve(1).ok()?;
         let serial = self.next_serial;
         self.next_serial += 1;
         // As late as can be, so that little of this is charged to anybody.
@@ -196,7 +196,7 @@ impl OpenRegions {
             start_resets: self.last_resets,
             was_counting: alloc::is_counting(),
             outer_peak: alloc::begin_peak(),
-            start_level: peak_so_far(),
+            start_level: alloc::thread_level(),
             execution,
         });
         Some(serial)

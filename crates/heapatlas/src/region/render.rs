@@ -36,7 +36,7 @@ impl fmt::Display for RegionTable {
         self.write_aligned(formatter)?;
         if !self.counts_memory {
             formatter.write_str(
-                "times only: memory is counted where a heapatlas::Alloc is the global allocator\n",
+                "times only: memory is counted while a heapatlas::Alloc is the global allocator and its mode counts\n",
             )?;
         }
         if self.without_row > 0 {
@@ -380,7 +380,7 @@ load \"all\"\u{fffd}      1  3.00 µs  1.00 µs  3.00 µs  3.00 µs  1.50 µs   
         let expected = "\
 region       count     wall    (own)     mean      max      cpu
 load \"all\"\u{fffd}      1  3.00 µs  1.00 µs  3.00 µs  3.00 µs  1.50 µs
-times only: memory is counted where a heapatlas::Alloc is the global allocator
+times only: memory is counted while a heapatlas::Alloc is the global allocator and its mode counts
 1,234 executions are part of the row around them: there are too many names, or they are nested too deep
 ";
         assert_eq!(table.to_string(), expected);

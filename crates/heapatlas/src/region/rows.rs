@@ -7,6 +7,7 @@
 //! No locks: a row is put at the head of its bucket by one compare-and-exchange. So a forked child finds them whole.
 
 use std::borrow::Cow;
+use std::mem;
 use std::ptr;
 use std::sync::atomic::AtomicPtr;
 use std::sync::atomic::AtomicU32;
@@ -102,20 +103,19 @@ fn find_or_add(parent: Option<&'static Row>, name: &str) -> Option<&'static Row>
     let mut new = new_row(parent, name)?;
     loop {
         let head_pointer = head.map_or(ptr::null_mut(), |head| ptr::from_ref(head).cast_mut());
-        *new.next_in_bucket.get_mut() = head_pointer;
-        let pointer = Box::into_raw(new);
+        *new.0[0].next_in_bucket.get_mut() = head_pointer;
+        let pointer = new.0.as_mut_ptr();
         let exchanged = bucket.compare_exchange(head_pointer, pointer, AcqRel, Acquire);
         if exchanged.is_ok() {
-            // SAFETY: it came from a box, and is never freed now that others see it.
+            mem::forget(new);
+            // SAFETY: the row is never freed now, and nobody changes it.
             return Some(unsafe { &*pointer });
         }
-        // SAFETY: it came from a box, and nobody has seen it.
-        new = unsafe { Box::from_raw(pointer) };
         // Another thread was faster. Was it with the same name?
         let old_head = head;
         head = row(bucket);
         if let Some(found) = find(head, old_head, parent, name) {
-            SPARE_INDEX.store(new.index as u32, Relaxed);
+            SPARE_INDEX.store(new.0[0].index as u32, Relaxed);
             return Some(found);
         }
     }
@@ -141,20 +141,29 @@ fn find(
     None
 }
 
-/// `None`: there are too many, or they are nested too deep.
-fn new_row(parent: Option<&'static Row>, name: &str) -> Option<Box<Row>> {
+/// `None`: there are too many, they are nested too deep, or there is no memory.
+fn new_row(parent: Option<&'static Row>, name: &str) -> Option<NewRow> {
     let level = parent.map_or(0, |parent| parent.level + 1);
     if level >= MAX_LEVEL {
         return None;
     }
-    Some(Box::new(Row {
+    let mut text = String::new();
+    text.try_reserve_exact(name.len()).ok()?;
+    text.push_str(name);
+    let mut place = Vec::new();
+    place.try_reserve_exact(1).ok()?;
+    place.push(Row {
         index: new_index()?,
         parent,
         level,
-        name: Cow::Owned(name.to_owned()),
+        name: Cow::Owned(text),
         next_in_bucket: AtomicPtr::new(ptr::null_mut()),
-    }))
+    });
+    Some(NewRow(place))
 }
+
+/// One row that nobody else has seen. (As a box, but there may be no memory for it.)
+struct NewRow(Vec<Row>);
 
 fn new_index() -> Option<usize> {
     let spare = SPARE_INDEX.swap(0, Relaxed);
