@@ -18,7 +18,7 @@ pub(super) struct Mapping {
 
 // SAFETY: nobody writes to the mapped bytes, and any thread may unmap them.
 unsafe impl Send for Mapping {}
-// SAFETY: as above.
+// SAFETY: the same: threads that share it read.
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
