@@ -9,7 +9,7 @@ mod emitters;
 mod error;
 mod filter;
 mod held_back;
-mod json_reader;
+pub(crate) mod json_reader;
 mod leak_file;
 mod locked;
 mod misuse;

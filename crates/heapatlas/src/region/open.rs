@@ -196,7 +196,7 @@ impl OpenRegions {
             start_resets: self.last_resets,
             was_counting: alloc::is_counting(),
             outer_peak: alloc::begin_peak(),
-            start_level: peak_so_far(),
+            start_level: alloc::thread_level(),
             execution,
         });
         Some(serial)
