@@ -44,7 +44,8 @@ pub use leak_tracker::{
 #[doc(hidden)]
 pub use profiler::assertions::has_failed as profiler_has_failed;
 pub use profiler::{
-    AdHocStats, HeapStats, Output, Profiler, ProfilerBuilder, ProfilerError, ad_hoc_event, mark,
+    AdHocStats, Baseline, BaselineError, HeapLimitError, HeapLimits, HeapStats, HeapUsage, Output,
+    Profiler, ProfilerBuilder, ProfilerError, ad_hoc_event, expect_heap, heap_usage, mark,
     set_mode, take_profile,
 };
 pub use region::{

@@ -126,11 +126,11 @@ fn main() {
 
     let at_end = by_heapatlas();
     let ours = heapatlas.take_profile().unwrap();
-    // Nothing is written then.
-    heapatlas.drop_and_get_memory_output();
     let theirs = dhat.drop_and_get_memory_output();
     // Its destructor does not expect that.
     std::mem::forget(dhat);
+    // Nothing is written then. (Only now: dhat sees what this takes.)
+    heapatlas.drop_and_get_memory_output();
     compare_files(&ours, &theirs, at_end);
 }
 

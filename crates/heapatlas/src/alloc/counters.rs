@@ -91,6 +91,11 @@ pub fn process_totals() -> ProcessTotals {
     }
 }
 
+/// What this thread has allocated and not freed, as [`begin_peak`] and [`end_peak`] count it.
+pub(crate) fn thread_level() -> i64 {
+    place().level()
+}
+
 /// Begins to look for a peak of what this thread has allocated and not freed; gives the one that was looked for
 /// outside, for [`end_peak`].
 pub(crate) fn begin_peak() -> i64 {

@@ -30,7 +30,7 @@ use crate::guard::{self, Guard};
 use mode::{COUNTS, OFF, SUMS, TRACES};
 
 pub use counters::{ProcessTotals, ThreadTotals, process_totals, thread_totals};
-pub(crate) use counters::{begin_peak, end_peak};
+pub(crate) use counters::{begin_peak, end_peak, thread_level};
 pub(crate) use mode::set_base;
 pub use mode::{Mode, NotInstalled, is_counting, is_installed};
 pub(crate) use mode::{record, stop_recording};

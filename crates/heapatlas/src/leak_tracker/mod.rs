@@ -9,7 +9,7 @@ mod emitters;
 mod error;
 mod filter;
 mod held_back;
-mod json_reader;
+pub(crate) mod json_reader;
 mod leak_file;
 mod locked;
 mod misuse;
@@ -38,10 +38,11 @@ pub use test_scope::TestScope;
 
 use registry::Which;
 
-/// Whether the adaptive allocators are tracked in this build: in debug builds, and with the feature `profiling`.
+/// Whether the adaptive allocators are tracked in this build: with `debug_assertions`, and with the feature `profiling`.
 ///
-/// What counts is how `heapatlas` itself is compiled: a profile override for this package
-/// (`[profile.release.package.heapatlas] debug-assertions = true`) is one more way to have them tracked.
+/// What counts is how `heapatlas` itself is compiled. That is how the program is, unless the profile says otherwise for this
+/// package: with `[profile.release.package.heapatlas] debug-assertions = true` they are tracked in a release build as well, and with
+/// `[profile.dev.package."*"] debug-assertions = false` they are not in a debug build.
 pub const TRACKS_ADAPTIVE: bool = cfg!(any(debug_assertions, feature = "profiling"));
 
 /// Keeps the books of memory that crosses the border to C: what the allocators of this crate gave, and who asked

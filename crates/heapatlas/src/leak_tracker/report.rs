@@ -75,7 +75,7 @@ impl Style<'_> {
         let heading = format!("Leak #{number} - {} ({amount})", first.type_name);
         writeln!(out, "{}", self.painted("1", &heading))?;
         writeln!(out, "  address   : {}", addresses_text(&group.leaks))?;
-        first.write_origin(out, "  ")
+        first.write_origin(out, self.scope, "  ")
     }
 }
 

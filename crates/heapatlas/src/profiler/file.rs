@@ -9,7 +9,17 @@ use std::sync::atomic::Ordering::Relaxed;
 /// Writes a file that only its owner may read: under another name in the same folder first, then synced, then under its
 /// own. What was there before is replaced at once or not at all.
 pub(crate) fn write(path: &Path, contents: &[u8]) -> io::Result<()> {
-    let (temporary, mut file) = create_beside(path)?;
+    write_with(path, contents, &private())
+}
+
+/// The same, for a file that holds no secrets.
+pub(crate) fn write_shared(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    write_with(path, contents, options.write(true).create_new(true))
+}
+
+fn write_with(path: &Path, contents: &[u8], options: &OpenOptions) -> io::Result<()> {
+    let (temporary, mut file) = create_beside(path, options)?;
     let written = (file.write_all(contents))
         .and_then(|()| file.sync_all())
         .and_then(|()| fs::rename(&temporary, path));
@@ -28,7 +38,7 @@ pub(crate) fn create(path: &Path) -> io::Result<File> {
     }
 }
 
-fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
+fn create_beside(path: &Path, options: &OpenOptions) -> io::Result<(PathBuf, File)> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let Some(name) = path.file_name() else {
         return Err(io::Error::new(
@@ -42,7 +52,7 @@ fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
         let number = NEXT.fetch_add(1, Relaxed);
         hidden.push(format!(".{}-{number}.tmp", std::process::id()));
         let temporary = path.with_file_name(hidden);
-        match private().open(&temporary) {
+        match options.open(&temporary) {
             Ok(file) => return Ok((temporary, file)),
             // Left over by a process that had our number.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < 1000 => {}

@@ -1,13 +1,15 @@
 //! Profiles of a program by itself: what `dhat` users know, and what they asked for.
 //!
 //! In reading order: `state` (the one profiler that may run), `stats` (its figures), `assertions`, `dhat` (the file),
-//! `frames` (names, and what is left out), `triggers` and `signals` (saves while it goes on), `file`.
+//! `frames` (names, and what is left out), `triggers` and `signals` (saves while it goes on), `limits` and `baseline` (tests of a piece of code), `file`.
 
 pub(crate) mod assertions;
+mod baseline;
 mod dhat;
 mod error;
 mod file;
 mod frames;
+mod limits;
 #[cfg(unix)]
 mod signals;
 mod state;
@@ -23,7 +25,9 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Release};
 use std::time::Duration;
 
+pub use baseline::{Baseline, BaselineError};
 pub use error::ProfilerError;
+pub use limits::{HeapLimitError, HeapLimits, HeapUsage, expect_heap, heap_usage};
 pub(crate) use state::{hold_for_fork, open_after_fork};
 pub use stats::{AdHocStats, HeapStats};
 

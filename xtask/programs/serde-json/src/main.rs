@@ -9,9 +9,15 @@ use serde_json::Value;
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
 
+#[cfg(feature = "heapatlas")]
+#[global_allocator]
+static ALLOCATOR: heapatlas::Alloc = heapatlas::Alloc::system();
+
 fn main() {
     #[cfg(feature = "dhat")]
     let _profiler = dhat::Profiler::new_heap();
+    #[cfg(feature = "heapatlas")]
+    let _profiler = profiler();
     let mut arguments = std::env::args().skip(1);
     let mut next = || arguments.next().and_then(|text| text.parse().ok());
     let (Some(threads), Some(documents)) = (next(), next()) else {
@@ -25,6 +31,27 @@ fn main() {
         .into_iter()
         .map(|worker| worker.join().expect("it does not panic"));
     println!("{}", lengths.sum::<usize>());
+    #[cfg(feature = "heapatlas")]
+    if heapatlas::is_counting() {
+        eprintln!("allocations: {}", heapatlas::process_totals().allocated_blocks);
+    }
+}
+
+/// What the third argument asks for: a profile is written when it is dropped.
+#[cfg(feature = "heapatlas")]
+fn profiler() -> Option<heapatlas::Profiler> {
+    use heapatlas::{Mode, Profiler};
+    let mode = match std::env::args().nth(3).as_deref() {
+        Some("counting") => {
+            heapatlas::set_mode(Mode::Counting).expect("our allocator is there");
+            return None;
+        }
+        Some("sampled") => Mode::Sampled,
+        Some("aggregate") => Mode::Aggregate,
+        Some("exact") => Mode::Exact,
+        _ => return None,
+    };
+    Some(Profiler::builder().mode(mode).build())
 }
 
 fn work(thread: u64, documents: u64) -> usize {
