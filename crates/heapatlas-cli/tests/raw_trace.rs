@@ -79,7 +79,9 @@ fn run_program(name: &str) {
         "two_threads" => programs::two_threads(),
         "sampled" => programs::sampled(),
         "several" => programs::several(),
+        "churn" => programs::churn(),
         "killed" => programs::killed(),
+        "killed_at_work" => programs::killed_at_work(),
         "late" => programs::late(),
         "exits_in_a_thread" => programs::exits_in_a_thread(),
         "forks" => programs::forks(),
@@ -244,6 +246,36 @@ mod programs {
         });
     }
 
+    /// Threads come and go, some end in the middle of a flush, and recordings follow one another.
+    pub fn churn() {
+        static IS_OVER: AtomicUsize = AtomicUsize::new(0);
+        let flusher = thread::spawn(|| {
+            while IS_OVER.load(Acquire) == 0 {
+                RECORDER.flush_local();
+            }
+        });
+        for name in CHURNED {
+            let file = start(name, LocalMode::Exact);
+            for _ in 0..50 {
+                let churn = |round| {
+                    for _ in 0..1000 {
+                        drop_block(make_block(8 * round + 8), 8 * round + 8);
+                    }
+                };
+                let threads = [0_usize, 1, 2, 3].map(|round| thread::spawn(move || churn(round)));
+                threads
+                    .into_iter()
+                    .for_each(|thread| thread.join().expect("no panic"));
+            }
+            assert_eq!(stop().dropped_events, 0);
+            drop(file);
+        }
+        IS_OVER.store(1, std::sync::atomic::Ordering::Release);
+        flusher.join().expect("no panic");
+    }
+
+    pub const CHURNED: [&str; 4] = ["trace", "second", "third", "fourth"];
+
     /// Tells the test that something is done, and waits for the end.
     fn be_killed() -> ! {
         File::create_new(folder().join("done")).expect("a new file");
@@ -255,6 +287,23 @@ mod programs {
     pub fn killed() {
         let _file = start("trace", LocalMode::Exact);
         keep_blocks(100_000, 48);
+        be_killed();
+    }
+
+    pub fn killed_at_work() {
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let _file = start("trace", LocalMode::Exact);
+        for _ in 0..3 {
+            thread::spawn(|| {
+                loop {
+                    drop_block(make_block(40), 40);
+                    MADE.fetch_add(1, AcqRel);
+                }
+            });
+        }
+        while MADE.load(Acquire) < 300_000 {
+            thread::yield_now();
+        }
         be_killed();
     }
 
@@ -654,6 +703,19 @@ fn several_recordings_have_each_their_own_events() {
     }
 }
 
+#[test]
+fn threads_that_come_and_go_while_others_flush() {
+    let workshop = Workshop::of("churn");
+    for name in programs::CHURNED {
+        let (summary, warnings) = workshop.summary_with(name, &[]);
+        assert!(!warnings.contains("left out"), "{warnings}");
+        let made = row(&summary["sites"], "function", "make_block");
+        assert_eq!(number(made, "/allocations"), 200_000);
+        assert_eq!(number(made, "/bytes"), 50_000 * (8 + 16 + 24 + 32));
+        assert_eq!(number(made, "/live_blocks"), 0);
+    }
+}
+
 /// All chunks but the last one are in the file. An event has three bytes at least, and a chunk 32 KiB.
 #[test]
 fn a_killed_program_leaves_what_it_has_written() {
@@ -666,6 +728,22 @@ fn a_killed_program_leaves_what_it_has_written() {
         warnings.contains("was not ended in good order"),
         "{warnings}"
     );
+}
+
+#[test]
+fn killed_while_its_threads_record() {
+    let workshop = Workshop::killed("killed_at_work");
+    let (summary, warnings) = workshop.summary_with("trace", &[]);
+    assert!(
+        warnings.contains("was not ended in good order"),
+        "{warnings}"
+    );
+    let made = row(&summary["sites"], "function", "make_block");
+    let allocations = number(made, "/allocations");
+    // Three threads have a chunk each that is not written.
+    assert!(allocations >= 300_000 - 3 * 11_000, "{allocations}");
+    assert_eq!(number(made, "/bytes"), 40 * allocations);
+    assert!(number(made, "/live_blocks") <= 3, "{made}");
 }
 
 #[test]

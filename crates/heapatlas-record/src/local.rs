@@ -31,7 +31,7 @@ use heapatlas_trace::shared::{
 };
 use heapatlas_trace::{Crc32, Decoder, Event};
 
-use crate::clock::ticks;
+use crate::clock::{self, ticks};
 use crate::fork::{BEGINS, FORKED, GOES_ON};
 use crate::os::{self, RoomOfPages};
 use crate::recorder::{Recorder, SAMPLES};
@@ -216,6 +216,7 @@ impl Recorder {
         }
         // What was sampled before is not in this recording.
         SAMPLES.clear();
+        clock::forget_owners();
         module_list::publish(&region, self.process(), recording);
         self.list_is_out(recording);
         switch.recording.store(recording, Relaxed);
@@ -378,33 +379,35 @@ impl Local {
 
     /// A thread is done with its chunk.
     pub(crate) fn close(&self, region: &Region, chunk: Chunk) {
-        let state = region.state(chunk.number());
-        loop {
-            let found = match state.compare_exchange(OPEN, CLOSED, AcqRel, Acquire) {
-                Ok(_) => break,
-                Err(found) => found,
-            };
-            // Somebody is writing what is in it so far, and does the rest then.
-            if found != FLUSHED || (state.compare_exchange(FLUSHED, LEFT, AcqRel, Acquire)).is_ok()
-            {
-                return;
+        // Before the chunk's state tells others that it is taken care of: so the end of the recording waits for it.
+        let is_taken = self.enter(chunk.header().recording.load(Relaxed));
+        if is_ours(region.state(chunk.number())) {
+            if is_taken {
+                self.write_piece(region, chunk, true);
             }
+            self.free(region, chunk);
         }
-        self.write_piece(region, chunk, true);
-        self.free(region, chunk);
+        if is_taken {
+            self.leave();
+        }
     }
 
     /// Writes what is committed in all chunks. Gives whether there was anything.
     fn flush(&self, region: &Region) -> bool {
+        let recording = self.recording.load(Acquire);
+        if !self.enter(recording) {
+            return false;
+        }
         let used = region.header().used_chunks.load(Acquire) as usize;
         let mut has_written = false;
         for number in 0..used.min(CHUNKS) {
-            has_written |= self.flush_chunk(region, region.chunk_at(number));
+            has_written |= self.flush_chunk(region, region.chunk_at(number), recording);
         }
+        self.leave();
         has_written
     }
 
-    fn flush_chunk(&self, region: &Region, chunk: Chunk) -> bool {
+    fn flush_chunk(&self, region: &Region, chunk: Chunk, recording: u32) -> bool {
         let state = region.state(chunk.number());
         if state.load(Relaxed) != OPEN
             || (state.compare_exchange(OPEN, FLUSHED, AcqRel, Relaxed)).is_err()
@@ -412,12 +415,16 @@ impl Local {
             return false;
         }
         // Its thread may not have told yet whose it is.
-        let is_told = chunk.header().sequence.load(Acquire) != 0;
-        let has_written = is_told && self.write_piece(region, chunk, false);
+        let header = chunk.header();
+        let is_told = header.sequence.load(Acquire) != 0;
+        let is_of = |recording| is_told && header.recording.load(Relaxed) == recording;
+        let has_written = is_of(recording) && self.write_piece(region, chunk, false);
         if (state.compare_exchange(FLUSHED, OPEN, AcqRel, Acquire)).is_ok() {
             return has_written;
         }
-        self.write_piece(region, chunk, true);
+        if header.recording.load(Relaxed) == recording {
+            self.write_piece(region, chunk, true);
+        }
         self.free(region, chunk);
         true
     }
@@ -431,14 +438,15 @@ impl Local {
         region.header().freed.fetch_add(1, Release);
     }
 
-    /// Writes what is committed in a chunk and was not written before. Gives whether there was anything.
+    /// Writes what is committed in a chunk and was not written before. Gives whether there was anything. The caller has
+    /// entered.
     fn write_piece(&self, region: &Region, chunk: Chunk, is_last: bool) -> bool {
         let header = chunk.header();
         let written = &self.written[chunk.number()];
         let from = written.load(Relaxed);
         let committed = header.committed.load(Acquire);
         let is_empty = committed <= from;
-        if is_empty && (from == 0 || !is_last) || !self.enter(header.recording.load(Relaxed)) {
+        if is_empty && (from == 0 || !is_last) {
             return false;
         }
         // SAFETY: a chunk holds so many bytes, and these do not change any more.
@@ -454,7 +462,6 @@ impl Local {
             region.header().dropped.fetch_add(dropped, Relaxed);
         }
         written.store(committed, Relaxed);
-        self.leave();
         !is_empty
     }
 
@@ -636,6 +643,23 @@ impl Local {
     /// One that nobody told of its parent: by a bare system call.
     fn is_forked_child(&self) -> bool {
         self.recorder().is_none_or(Recorder::is_forked_child)
+    }
+}
+
+/// Whether a chunk is to be written and freed by its thread, which is done with it; else somebody is writing what is in
+/// it so far, and does the rest then.
+fn is_ours(state: &AtomicU32) -> bool {
+    loop {
+        match state.compare_exchange(OPEN, CLOSED, AcqRel, Acquire) {
+            Ok(_) => return true,
+            // Else the other one is done with it at this moment.
+            Err(FLUSHED) => {
+                if (state.compare_exchange(FLUSHED, LEFT, AcqRel, Acquire)).is_ok() {
+                    return false;
+                }
+            }
+            Err(_) => return false,
+        }
     }
 }
 

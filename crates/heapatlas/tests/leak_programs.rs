@@ -133,8 +133,9 @@ fn frames(report: &str) -> Vec<&str> {
 
 #[track_caller]
 fn check_frame(frame: &str, function: &str, place: &str) {
-    let _ = function;
-    assert!(frame.contains(place), "{place} in {frame}");
+    let (found_function, found_place) = frame.split_once(" (").expect("a place");
+    assert_eq!(found_function, function, "{frame}");
+    assert!(found_place.contains(place), "{place} in {frame}");
 }
 
 #[test]
@@ -148,8 +149,14 @@ fn a_leak_in_a_program() {
         "{report}"
     );
     let frames = frames(report);
+    assert_eq!(frames.len(), 2, "{report}");
     let allocates = line_of("ffi_leak", "adaptive_calloc::<Packet>(1)");
     check_frame(frames[0], "ffi_leak::make_packet", &allocates);
+    check_frame(
+        frames[1],
+        "ffi_leak::main",
+        &line_of("ffi_leak", "make_packet(b\"hello\")"),
+    );
 
     let freeing = cargo(&[&quiet[..], &["--", "--free"]].concat());
     assert!(
@@ -178,6 +185,12 @@ fn leaks_in_a_suite_of_tests() {
         "leak_tests::store::title",
         &line_of("leak_tests", "copy_of("),
     );
+    let caller = "leak_tests::with_scopes::forgets_the_title";
+    check_frame(
+        found[1],
+        caller,
+        &line_of("leak_tests", "let title = title();"),
+    );
 
     let of_tracker = report(text, "---- with_one_tracker::closes_one_of_two stdout ----");
     assert!(
@@ -190,6 +203,8 @@ fn leaks_in_a_suite_of_tests() {
         "leak_tests::store::Store::open",
         &line_of("leak_tests", "memory for the rows"),
     );
+    let caller = "leak_tests::with_one_tracker::closes_one_of_two";
+    check_frame(found[1], caller, &line_of("leak_tests", "Store::open(4)"));
 }
 
 #[test]

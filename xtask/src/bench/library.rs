@@ -2,6 +2,7 @@
 
 mod build_cost;
 mod modes;
+mod regions;
 mod report;
 
 use std::fs;
@@ -36,6 +37,7 @@ impl Options {
 pub struct Results {
     builds: Vec<(BuildCost, Runs)>,
     sections: Vec<Section>,
+    regions: Vec<regions::Cost>,
     rounds: usize,
     is_quick: bool,
 }
@@ -50,6 +52,7 @@ pub fn bench_library(options: &Options) -> anyhow::Result<()> {
     let results = Results {
         builds: build_cost::measure_all(&folder, options.rounds())?,
         sections: modes::measure_all(&workshop, options.rounds())?,
+        regions: regions::measure_all()?,
         rounds: options.rounds(),
         is_quick: options.quick,
     };

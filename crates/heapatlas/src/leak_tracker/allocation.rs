@@ -61,6 +61,8 @@ pub struct StackFrame {
     pub location: Option<SourceLocation>,
     /// The return address; 0 if not known. Functions that were inlined into each other share it.
     pub address: u64,
+    /// For code without a name: its file, and the offset in it, as `/usr/lib/libx.so+0x1234`.
+    pub module: Option<String>,
 }
 
 impl Allocation {
@@ -107,7 +109,10 @@ impl fmt::Display for StackFrame {
             (Some(function), Some(location)) => write!(f, "{function} ({location})"),
             (Some(function), None) => f.write_str(function),
             (None, Some(location)) => write!(f, "{location}"),
-            (None, None) => write!(f, "0x{:x}", self.address),
+            (None, None) => match &self.module {
+                Some(module) => f.write_str(module),
+                None => write!(f, "0x{:x}", self.address),
+            },
         }
     }
 }
@@ -118,20 +123,27 @@ impl fmt::Display for Allocation {
         writeln!(f, "  address   : 0x{:08x}", self.address)?;
         writeln!(f, "  type      : {}", self.type_name)?;
         writeln!(f, "  size      : {}", bytes_text(self.size_bytes))?;
-        self.write_origin(f, "  ")?;
+        self.write_origin(f, None, "  ")?;
         f.write_str(")")
     }
 }
 
 impl Allocation {
-    /// Lines for when, who, and from where.
-    pub(crate) fn write_origin(&self, out: &mut dyn fmt::Write, indent: &str) -> fmt::Result {
+    /// Lines for when, who, and from where. `shown_scope` was told already.
+    pub(crate) fn write_origin(
+        &self,
+        out: &mut dyn fmt::Write,
+        shown_scope: Option<&str>,
+        indent: &str,
+    ) -> fmt::Result {
         let timestamp = time_text::to_text(self.timestamp);
         writeln!(out, "{indent}timestamp : {timestamp}")?;
         if self.thread != ThreadLabel::default() {
             writeln!(out, "{indent}thread    : {}", self.thread)?;
         }
-        if let Some(scope) = &self.scope {
+        if let Some(scope) = &self.scope
+            && shown_scope != Some(scope)
+        {
             writeln!(out, "{indent}scope     : {scope}")?;
         }
         if let Some(location) = &self.location {

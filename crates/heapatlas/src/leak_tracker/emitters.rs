@@ -93,7 +93,18 @@ impl<W: Write> LeaksEmitter for ConsoleEmitter<W> {
     }
 }
 
-/// Writes leaks as JSON, which [`read_leaks`](super::read_leaks) reads.
+/// Writes leaks as JSON, which [`read_leaks`](super::read_leaks) reads:
+///
+/// ```text
+/// {"heapatlas_leaks":1,"leaks":[
+/// {"address":94230812345,"type":"my_crate::Packet","size":64,"timestamp":"2026-11-25T12:30:00.123456Z",
+///  "thread":{"number":1,"name":"main"},"scope":"import","location":{"file":"src/main.rs","line":7,"column":5},
+///  "stack":[{"address":94000000,"function":"my_crate::make","file":"src/main.rs","line":7,"column":5}]}]}
+/// ```
+///
+/// (Each leak stands in a line of its own.) `heapatlas_leaks` is the version: it changes when a field changes its meaning.
+/// New fields may come at any time. What is not known is left out: `thread` and its `name`, `scope`, `location`; of a frame
+/// `function`, `file`, `line` and `column`. Frames without a function may have a `module`: file and offset. Times are in UTC.
 ///
 /// A file is written under another name first and renamed when it is complete. It can be read by its owner only:
 /// stacks and types tell of the program.

@@ -1,15 +1,7 @@
 //! Leaks as JSON.
 //!
-//! ```text
-//! {"heapatlas_leaks": 1, "leaks": [
-//!   {"address": 4096, "type": "my_crate::Packet", "size": 64, "timestamp": "2026-11-25T12:30:00.123456Z",
-//!    "thread": {"number": 1, "name": "main"}, "scope": "a test", "location": {"file": "src/main.rs", "line": 7, "column": 5},
-//!    "stack": [{"function": "my_crate::make", "file": "src/main.rs", "line": 7, "column": 5, "address": 94000000}]}]}
-//! ```
-//!
-//! What is not known is left out. Fields that a reader does not know are skipped; the number changes when
-//! a field changes its meaning. The files of the Dart package `ffi_leak_tracker` are read as well: an array whose elements are
-//! objects, or strings with an object in them, and whose stacks are text.
+//! The form is that of [`JsonEmitter`](super::JsonEmitter). The files of the Dart package `ffi_leak_tracker` are read as well: an
+//! array whose elements are objects, or strings with an object in them, and whose stacks are text.
 
 use std::fmt;
 use std::sync::Arc;
@@ -260,6 +252,7 @@ fn frame(json: &Json<'_>) -> Result<StackFrame, LeakFileError> {
         function: optional_text(json, "function")?,
         location: source_location(json)?,
         address: optional(json, "address").map_or(Ok(0), address)?,
+        module: optional_text(json, "module")?,
     })
 }
 
@@ -278,6 +271,7 @@ fn frame_of_line(line: &str) -> StackFrame {
         function: Some(function.to_owned()),
         location,
         address: 0,
+        module: None,
     }
 }
 
@@ -348,6 +342,7 @@ fn write_leak(out: &mut Writer, leak: &Allocation) {
 fn write_frame(out: &mut Writer, frame: &StackFrame) {
     out.open('{').key("address").number(frame.address);
     write_text(out, "function", frame.function.as_deref());
+    write_text(out, "module", frame.module.as_deref());
     if let Some(location) = &frame.location {
         write_location(out, location);
     }
@@ -397,11 +392,13 @@ mod tests {
                         column: 0,
                     }),
                     address: 77,
+                    module: None,
                 },
                 StackFrame {
                     function: None,
                     location: None,
                     address: u64::MAX,
+                    module: Some("/lib/libc.so.6+0x1234".into()),
                 },
             ]),
         }

@@ -23,7 +23,8 @@ use crate::stack::{self, StackId};
 #[non_exhaustive]
 pub enum MisuseKind {
     /// The block was freed before. The second free is left out. (Found among the blocks that were freed last: see
-    /// [`LeakTracker::hold_freed_blocks`](super::LeakTracker::hold_freed_blocks).)
+    /// [`LeakTracker::hold_freed_blocks`](super::LeakTracker::hold_freed_blocks). The old address of a block that was moved when
+    /// it was resized counts as one that is not known.)
     DoubleFree,
     /// A block that is freed already was to change its size. It is left as it is, and the call fails.
     UseAfterFree,
@@ -120,7 +121,7 @@ impl fmt::Display for Misuse {
         if let Some(block) = &self.block {
             let size = bytes_text(block.size_bytes);
             writeln!(f, "  the block - {} ({size})", block.type_name)?;
-            block.write_origin(f, "    ")?;
+            block.write_origin(f, None, "    ")?;
         }
         Ok(())
     }

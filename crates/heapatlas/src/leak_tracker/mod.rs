@@ -38,10 +38,11 @@ pub use test_scope::TestScope;
 
 use registry::Which;
 
-/// Whether the adaptive allocators are tracked in this build: in debug builds, and with the feature `profiling`.
+/// Whether the adaptive allocators are tracked in this build: with `debug_assertions`, and with the feature `profiling`.
 ///
-/// What counts is how `heapatlas` itself is compiled: a profile override for this package
-/// (`[profile.release.package.heapatlas] debug-assertions = true`) is one more way to have them tracked.
+/// What counts is how `heapatlas` itself is compiled. That is how the program is, unless the profile says otherwise for this
+/// package: with `[profile.release.package.heapatlas] debug-assertions = true` they are tracked in a release build as well, and with
+/// `[profile.dev.package."*"] debug-assertions = false` they are not in a debug build.
 pub const TRACKS_ADAPTIVE: bool = cfg!(any(debug_assertions, feature = "profiling"));
 
 /// Keeps the books of memory that crosses the border to C: what the allocators of this crate gave, and who asked
@@ -160,6 +161,16 @@ impl LeakTracker {
     pub fn run_test<R>(test: impl FnOnce() -> R) -> R {
         let _scope = Self::test_scope();
         test()
+    }
+
+    /// The same for an asynchronous test, on whatever runtime. What it spawns belongs to the scope if it is
+    /// [run in it](LeakScope::run_future): [`LeakScope::current`] gives it to the test.
+    ///
+    /// # Panics
+    /// When it is awaited: there are leaks or wrong frees; and if `test` does.
+    #[track_caller]
+    pub fn run_test_future<F: Future>(test: F) -> impl Future<Output = F::Output> {
+        test_scope::run_future(test)
     }
 
     /// What was allocated and is not freed, in the order of allocation.

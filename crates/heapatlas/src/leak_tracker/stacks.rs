@@ -8,10 +8,12 @@ use super::Pattern;
 use super::allocation::{SourceLocation, StackFrame};
 use super::locked::Locked;
 use super::sorted::joined;
+use crate::names::{Frame, Resolver};
 use crate::stack::{self, StackId};
 
 /// Names, and stacks that were named before.
 pub(crate) struct Names {
+    resolver: Resolver,
     known: HashMap<Key, Arc<[StackFrame]>>,
     texts: HashMap<Key, Arc<str>>,
 }
@@ -50,6 +52,7 @@ fn key(stack: StackId, location: Option<&'static Location<'static>>) -> Key {
 impl Names {
     fn new() -> Self {
         Self {
+            resolver: Resolver::new(),
             known: HashMap::new(),
             texts: HashMap::new(),
         }
@@ -102,18 +105,34 @@ impl Names {
                 function: None,
                 location,
                 address: 0,
+                module: None,
             };
             frames.insert(0, frame);
         }
         frames
     }
 
-    fn add_frames(&mut self, address: u64, frames: &mut Vec<StackFrame>) {
-        frames.push(StackFrame {
-            function: None,
-            location: None,
-            address,
-        });
+    /// The innermost of those that were inlined into each other comes first.
+    fn add_frames(&mut self, return_address: u64, frames: &mut Vec<StackFrame>) {
+        for frame in self.resolver.frames(return_address) {
+            frames.push(to_stack_frame(frame));
+        }
+    }
+}
+
+fn to_stack_frame(frame: &Frame) -> StackFrame {
+    let location = frame.file.as_ref().map(|file| SourceLocation {
+        file: file.clone().into(),
+        line: frame.line.unwrap_or(0),
+        column: frame.column.unwrap_or(0),
+    });
+    // Where there is no name, what other tools need to find one.
+    let module = frame.module.as_ref().filter(|_| frame.function.is_none());
+    StackFrame {
+        function: frame.function.clone(),
+        location,
+        address: frame.address,
+        module: module.map(|module| format!("{module}+0x{:x}", frame.offset)),
     }
 }
 

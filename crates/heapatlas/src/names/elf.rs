@@ -240,7 +240,8 @@ impl SymbolTable {
         let name = file
             .get(self.names.clone())?
             .get(function.name as usize..)?;
-        std::str::from_utf8(name.split(|byte| *byte == 0).next()?).ok()
+        // Behind an `@` stands the version that a library gives its symbol.
+        std::str::from_utf8(name.split(|byte| matches!(byte, 0 | b'@')).next()?).ok()
     }
 }
 

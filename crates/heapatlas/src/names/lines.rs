@@ -93,13 +93,15 @@ impl Lines {
 
 impl Row {
     fn read(row: &gimli::LineRow) -> Self {
+        let line = number(row.line().map_or(0, u64::from));
+        let column = match row.column() {
+            ColumnType::Column(column) if line != 0 => number(column.get()),
+            _ => 0,
+        };
         Self {
             file: number(row.file_index()),
-            line: number(row.line().map_or(0, u64::from)),
-            column: match row.column() {
-                ColumnType::LeftEdge => 0,
-                ColumnType::Column(column) => number(column.get()),
-            },
+            line,
+            column,
         }
     }
 }

@@ -18,6 +18,8 @@ pub(super) struct Mapping {
 
 // SAFETY: nobody writes to the mapped bytes, and any thread may unmap them.
 unsafe impl Send for Mapping {}
+// SAFETY: the same: threads that share it read.
+unsafe impl Sync for Mapping {}
 
 impl Mapping {
     /// Of a plain file that is not empty.

@@ -19,7 +19,7 @@ pub(super) struct LoadedModule {
     pub(super) path: String,
     /// What of the file is in memory tells which file it is: the one at the path may be another one by now.
     pub(super) identity: Identity,
-    code: Vec<Range<u64>>,
+    pub(super) code: Vec<Range<u64>>,
 }
 
 impl LoadedModule {

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::Results;
 use super::modes::{Contender, Section};
+use super::regions::Cost;
 use crate::bench::machine;
 use crate::bench::verdict::{self, Verdict, at_most};
 
@@ -32,12 +33,23 @@ pub fn markdown(results: &Results) -> String {
     for section in &results.sections {
         write_section(&mut out, section);
     }
+    write_regions(&mut out, &results.regions);
     out
 }
 
 fn verdicts(results: &Results) -> Vec<Verdict> {
     let mut verdicts = build_verdicts(results);
     verdicts.extend(results.sections.iter().flat_map(section_verdicts));
+    let region = results
+        .regions
+        .iter()
+        .find(|cost| cost.what == "measure!, empty");
+    verdicts.push(at_most(
+        "a region: at most 200 ns".into(),
+        200.0,
+        region.map(|cost| cost.nanoseconds),
+        " ns",
+    ));
     verdicts
 }
 
@@ -113,6 +125,17 @@ fn section_verdicts(section: &Section) -> Vec<Verdict> {
         ));
     }
     verdicts
+}
+
+fn write_regions(out: &mut String, costs: &[Cost]) {
+    out.push_str(
+        "### Regions and spans\n\nMedians in nanoseconds, by `cargo bench -p heapatlas --bench regions --all-features`. \
+         stats_alloc's region has six sums of the process and no time.\n\n| | ns |\n|---|---|\n",
+    );
+    for Cost { what, nanoseconds } in costs {
+        writeln!(out, "| {what} | {nanoseconds:.1} |").expect("a string takes everything");
+    }
+    out.push('\n');
 }
 
 fn write_builds(out: &mut String, results: &Results) {
