@@ -147,6 +147,8 @@ const ALLOCATOR_FILES: &[&str] = &[
     "library/alloc/src/alloc.rs",
     "library/std/src/alloc.rs",
     "library/std/src/sys/alloc/",
+    "heapatlas-record/src/",
+    "heapatlas/src/alloc/",
     "/bits/new_allocator.h",
     "/bits/allocator.h",
     "/bits/alloc_traits.h",
@@ -394,6 +396,12 @@ mod tests {
 
     #[test]
     fn files_and_modules() {
+        // Inlined functions have short names where there are line tables only.
+        check_place(
+            Some("/src/heapatlas/crates/heapatlas-record/src/hooks.rs"),
+            "/bin/app",
+            Origin::Allocator,
+        );
         check_place(
             Some("/rustc/90b35a6239c3d8bdabc530a6a0816f7ff89a0aaf/library/core/src/f.rs"),
             "/bin/app",

@@ -26,11 +26,8 @@ pub(super) fn demangle(symbol: &str) -> Option<String> {
         return None;
     }
     // SAFETY: the function gave a string that ends with a zero.
-    let name = (status == 0).then(|| {
-        unsafe { CStr::from_ptr(text) }
-            .to_string_lossy()
-            .into_owned()
-    });
+    let name = unsafe { CStr::from_ptr(text) };
+    let name = (status == 0).then(|| name.to_string_lossy().into_owned());
     // SAFETY: it was allocated by `malloc`, for us.
     unsafe { libc::free(text.cast()) };
     name

@@ -78,7 +78,7 @@ impl DebugInfo {
 
 impl Sections {
     fn find(file: Arc<Mapping>) -> Self {
-        const USED: [SectionId; 11] = [
+        const USED: [SectionId; 10] = [
             SectionId::DebugAbbrev,
             SectionId::DebugAddr,
             SectionId::DebugAranges,
@@ -89,7 +89,6 @@ impl Sections {
             SectionId::DebugRngLists,
             SectionId::DebugStr,
             SectionId::DebugStrOffsets,
-            SectionId::DebugTypes,
         ];
         let place = |elf: &Elf, id: SectionId| Some((id, elf.section(id.name())?.bytes));
         let elf = Elf::parse(&file);
@@ -103,11 +102,25 @@ impl Sections {
     fn dwarf(&self) -> Dwarf<'_> {
         let file: &[u8] = self.file.as_deref().map_or(&[], |file| file);
         let bytes = |id: SectionId| {
-            let place = self.places.iter().find(|(known, _)| *known == id)?;
-            file.get(place.1.clone())
+            let place = self.places.iter().find(|(known, _)| *known == id);
+            let place = place.and_then(|(_, place)| file.get(place.clone()));
+            Slice::new(place.unwrap_or(&[]), LittleEndian)
         };
-        let load = |id| Ok::<_, gimli::Error>(Slice::new(bytes(id).unwrap_or(&[]), LittleEndian));
-        gimli::Dwarf::load(load).unwrap_or_default()
+        gimli::Dwarf {
+            debug_abbrev: bytes(SectionId::DebugAbbrev).into(),
+            debug_addr: bytes(SectionId::DebugAddr).into(),
+            debug_aranges: bytes(SectionId::DebugAranges).into(),
+            debug_info: bytes(SectionId::DebugInfo).into(),
+            debug_line: bytes(SectionId::DebugLine).into(),
+            debug_line_str: bytes(SectionId::DebugLineStr).into(),
+            debug_str: bytes(SectionId::DebugStr).into(),
+            debug_str_offsets: bytes(SectionId::DebugStrOffsets).into(),
+            ranges: gimli::RangeLists::new(
+                bytes(SectionId::DebugRanges).into(),
+                bytes(SectionId::DebugRngLists).into(),
+            ),
+            ..gimli::Dwarf::default()
+        }
     }
 }
 

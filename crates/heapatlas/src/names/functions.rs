@@ -14,8 +14,25 @@ type Attributes<'a> = [Attribute<Slice<'a>>];
 pub(super) struct Functions {
     /// By their start.
     ranges: Vec<FunctionRange>,
-    /// By their entry: for functions without a mangled name the path of what they stand in.
-    scopes: Vec<(UnitOffset, String)>,
+    /// Modules and types that functions stand in.
+    scopes: Vec<Scope>,
+    /// By their entry, functions without a mangled name: the innermost of `scopes` that they stand in.
+    scope_of: Vec<(UnitOffset, usize)>,
+}
+
+/// What functions stand in: a module, a type.
+struct Scope {
+    entry: UnitOffset,
+    /// One of those before, which this one stands in.
+    outer: Option<usize>,
+}
+
+/// A scope whose entries are being read.
+struct OpenScope {
+    depth: isize,
+    entry: UnitOffset,
+    /// Its number among those that are kept.
+    kept: Option<usize>,
 }
 
 struct FunctionRange {
@@ -35,6 +52,9 @@ pub(super) struct Inlined {
 /// So long is the way from a piece of code to its name at most; files that are not damaged need four steps.
 const MOST_STEPS: usize = 16;
 
+/// So many modules and types are told of those that a function stands in.
+const MOST_SCOPES: usize = 100;
+
 impl Functions {
     /// As far as the unit can be read.
     pub(super) fn read(dwarf: &Dwarf, open: &OpenUnit) -> Self {
@@ -45,7 +65,7 @@ impl Functions {
     }
 
     fn read_entries<'a>(&mut self, dwarf: &Dwarf<'a>, open: &OpenUnit<'a>) -> gimli::Result<()> {
-        let mut scopes: Vec<Scope> = Vec::new();
+        let mut open_scopes: Vec<OpenScope> = Vec::new();
         let mut attributes = Vec::new();
         // Bounds what a damaged file can ask for, whose functions may all have the same long list of ranges.
         let mut ranges_left = open.header.unit_length().max(1000);
@@ -61,12 +81,10 @@ impl Functions {
                 continue;
             }
             entries.read_attributes(abbreviation.attributes(), &mut attributes)?;
-            while scopes.last().is_some_and(|scope| scope.depth >= depth) {
-                scopes.pop();
-            }
+            while open_scopes.pop_if(|scope| scope.depth >= depth).is_some() {}
             if !is_function {
-                let name = value(&attributes, gimli::DW_AT_name);
-                scopes.push(Scope { depth, name });
+                let kept = None;
+                open_scopes.push(OpenScope { depth, entry, kept });
                 continue;
             }
             ranges_of(dwarf, open, &attributes, &mut |range| {
@@ -77,13 +95,29 @@ impl Functions {
                     self.ranges.push(FunctionRange { start, end, entry });
                 }
             });
-            let is_mangled = mangled_name(&attributes).is_some();
-            if !is_mangled && !scopes.is_empty() && value(&attributes, gimli::DW_AT_name).is_some()
-            {
-                self.scopes.push((entry, path(dwarf, open, &scopes)));
+            let is_plain = mangled_name(&attributes).is_none()
+                && value(&attributes, gimli::DW_AT_name).is_some();
+            if is_plain && let Some(scope) = self.keep(&mut open_scopes) {
+                self.scope_of.push((entry, scope));
             }
         }
         Ok(())
+    }
+
+    /// The innermost scope, kept with all that it stands in. Most scopes have no function that needs them.
+    fn keep(&mut self, open_scopes: &mut [OpenScope]) -> Option<usize> {
+        let kept = open_scopes
+            .iter()
+            .rposition(|scope| scope.kept.is_some())
+            .map_or(0, |last| last + 1);
+        let mut outer = kept.checked_sub(1).and_then(|last| open_scopes[last].kept);
+        for scope in &mut open_scopes[kept..] {
+            let entry = scope.entry;
+            self.scopes.push(Scope { entry, outer });
+            outer = Some(self.scopes.len() - 1);
+            scope.kept = outer;
+        }
+        outer
     }
 
     /// The entry of the function that an address lies in.
@@ -93,19 +127,32 @@ impl Functions {
         (address < range.end).then_some(range.entry)
     }
 
-    fn scope(&self, entry: UnitOffset) -> Option<&str> {
+    /// What is written before the name of a function without a mangled name: `module::Type::`, or nothing.
+    fn path<'a>(&self, dwarf: &Dwarf<'a>, open: &OpenUnit<'a>, entry: UnitOffset) -> String {
         let place = self
-            .scopes
-            .binary_search_by_key(&entry.0, |(entry, _)| entry.0)
-            .ok()?;
-        Some(&self.scopes[place].1)
+            .scope_of
+            .binary_search_by_key(&entry.0, |(entry, _)| entry.0);
+        let mut next = place.ok().map(|place| self.scope_of[place].1);
+        let mut names = Vec::new();
+        while let Some(scope) = next.and_then(|scope| self.scopes.get(scope))
+            && names.len() < MOST_SCOPES
+        {
+            names.push(scope_name(dwarf, open, scope.entry) + "::");
+            next = scope.outer;
+        }
+        names.reverse();
+        names.concat()
     }
 }
 
-/// What functions stand in: a module, a type.
-struct Scope<'a> {
-    depth: isize,
-    name: Option<AttributeValue<Slice<'a>>>,
+fn scope_name<'a>(dwarf: &Dwarf<'a>, open: &OpenUnit<'a>, entry: UnitOffset) -> String {
+    let attributes = attributes(open, entry).unwrap_or_default();
+    let name = value(&attributes, gimli::DW_AT_name);
+    let name = name.and_then(|name| dwarf.attr_string(open, name).ok());
+    name.map_or_else(
+        || "(anonymous namespace)".to_string(),
+        |name| name.to_string_lossy().into_owned(),
+    )
 }
 
 fn is_scope(tag: DwTag) -> bool {
@@ -117,21 +164,6 @@ fn is_scope(tag: DwTag) -> bool {
             | gimli::DW_TAG_union_type
             | gimli::DW_TAG_enumeration_type
     )
-}
-
-fn path<'a>(dwarf: &Dwarf<'a>, open: &OpenUnit<'a>, scopes: &[Scope<'a>]) -> String {
-    let mut path = String::new();
-    for scope in scopes {
-        let name = scope
-            .name
-            .and_then(|name| dwarf.attr_string(open, name).ok());
-        path += &name.map_or_else(
-            || "(anonymous namespace)".into(),
-            |name| name.to_string_lossy(),
-        );
-        path += "::";
-    }
-    path
 }
 
 /// What is inlined into a function at an address, outermost first.
@@ -235,8 +267,8 @@ pub(super) fn name(
         if plain.is_none()
             && let Some(name) = value(&attributes, gimli::DW_AT_name).and_then(text)
         {
-            let scope = unit.functions(dwarf, &open).scope(entry);
-            plain = Some(scope.unwrap_or_default().to_string() + &name);
+            let functions = unit.functions(dwarf, &open);
+            plain = Some(functions.path(dwarf, &open, entry) + &name);
         }
         let origin = value(&attributes, gimli::DW_AT_abstract_origin)
             .or_else(|| value(&attributes, gimli::DW_AT_specification));

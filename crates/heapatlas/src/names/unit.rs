@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use gimli::{
     Abbreviations, Attribute, AttributeValue, DebugAddrBase, DebugInfoOffset, DebugLineOffset,
-    DebugLocListsBase, DebugRngListsBase, DebugStrOffsetsBase,
+    DebugLocListsBase, DebugRngListsBase, DebugStrOffsetsBase, LittleEndian, Reader as _,
+    Section as _,
 };
 
 use super::Place;
@@ -86,7 +87,13 @@ impl Unit {
         let header = dwarf.unit_header(self.offset).ok()?;
         let root = self
             .root
-            .get_or_init(|| Root::read(dwarf, header))
+            .get_or_init(|| {
+                Some(Root::read(
+                    dwarf,
+                    header,
+                    dwarf.abbreviations(&header).ok()?,
+                ))
+            })
             .clone()?;
         Some(root.unit(header))
     }
@@ -102,18 +109,62 @@ impl Unit {
         })
     }
 
-    /// The code of the unit, as its root tells.
+    /// The code of the unit, as its root tells. Keeps nothing: it is asked of every unit.
     pub(super) fn for_each_range(&self, dwarf: &Dwarf, each: &mut dyn FnMut(gimli::Range)) {
-        let Some(open) = self.open(dwarf) else { return };
-        ranges_of(dwarf, &open, &root_attributes(&open), each);
+        let Ok(header) = dwarf.unit_header(self.offset) else {
+            return;
+        };
+        let open = |abbreviations| {
+            let open = Root::read(dwarf, header, abbreviations).unit(header);
+            Some(open).filter(|open| !root_attributes(open).is_empty())
+        };
+        let first = first_abbreviation(dwarf, &header).map(Arc::new);
+        // Tools that rewrite tables (`dwz`) may put another abbreviation first.
+        let all = || dwarf.abbreviations(&header).ok();
+        if let Some(open) = first.and_then(open).or_else(|| open(all()?)) {
+            ranges_of(dwarf, &open, &root_attributes(&open), each);
+        }
     }
 }
 
+/// The first of a unit's abbreviations, which compilers use for the unit's first entry. To read them all costs
+/// more than all else that is done with most units.
+fn first_abbreviation<'a>(
+    dwarf: &Dwarf<'a>,
+    header: &gimli::UnitHeader<Slice<'a>>,
+) -> Option<Abbreviations> {
+    let section = dwarf.debug_abbrev.reader().slice();
+    let from = section.get(header.debug_abbrev_offset().0..)?;
+    let mut rest = Slice::new(from, LittleEndian);
+    // Code, tag, and whether there are children.
+    for _ in 0..3 {
+        rest.skip_leb128().ok()?;
+    }
+    loop {
+        let (attribute, form) = (rest.read_uleb128().ok()?, rest.read_uleb128().ok()?);
+        if form == u64::from(gimli::DW_FORM_implicit_const.0) {
+            rest.skip_leb128().ok()?;
+        }
+        if attribute == 0 && form == 0 {
+            break;
+        }
+    }
+    let length = from.len() - rest.len();
+    // Where a table ends stands a zero.
+    let table: Vec<u8> = from[..length].iter().copied().chain([0]).collect();
+    let table = gimli::DebugAbbrev::new(&table, LittleEndian);
+    table.abbreviations(gimli::DebugAbbrevOffset(0)).ok()
+}
+
 impl Root {
-    fn read<'a>(dwarf: &Dwarf<'a>, header: gimli::UnitHeader<Slice<'a>>) -> Option<Self> {
+    fn read<'a>(
+        dwarf: &Dwarf<'a>,
+        header: gimli::UnitHeader<Slice<'a>>,
+        abbreviations: Arc<Abbreviations>,
+    ) -> Self {
         let (encoding, kind) = (header.encoding(), dwarf.file_type);
         let mut root = Self {
-            abbreviations: dwarf.abbreviations(&header).ok()?,
+            abbreviations,
             low_pc: 0,
             str_offsets_base: DebugStrOffsetsBase::default_for_encoding_and_file(encoding, kind),
             addr_base: DebugAddrBase(0),
@@ -137,7 +188,7 @@ impl Root {
         let open = root.clone().unit(header);
         let low_pc = low_pc.and_then(|value| dwarf.attr_address(&open, value).ok().flatten());
         root.low_pc = low_pc.unwrap_or(0);
-        Some(root)
+        root
     }
 
     fn unit<'a>(self, header: gimli::UnitHeader<Slice<'a>>) -> OpenUnit<'a> {

@@ -64,8 +64,10 @@ pub(super) fn start(name: &str) -> Option<u64> {
 /// Ends a region of this thread. Those that are nested in it stay open.
 #[inline]
 pub(super) fn end(serial: u64) -> RegionStats {
-    let now = Reading::now();
     let end = |open: &mut OpenRegions, _| {
+        // First of all, so that little of this is in the figures; but under the guard, so that no signal handler has
+        // regions in between.
+        let now = Reading::now();
         let index = open.last_index(|region| region.serial == serial)?;
         Some(open.end(index, &now))
     };
@@ -109,8 +111,8 @@ pub(crate) fn enter(execution: Arc<Execution>) -> bool {
 /// Ends the poll that [`enter`] started; nothing happens if there is none in this thread. The pointer is compared only.
 #[inline]
 pub(crate) fn leave(execution: *const Execution) {
-    let now = Reading::now();
     with_thread(|open, _| {
+        let now = Reading::now();
         if let Some(index) = open.last_index(|region| region.is_of(execution)) {
             open.end(index, &now);
         }

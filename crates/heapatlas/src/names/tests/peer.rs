@@ -90,7 +90,7 @@ impl<'a> Peer<'a> {
         functions.any(|(start, size, symbol)| {
             (*start..start + size).contains(&address)
                 && (symbol.starts_with("_Z") || symbol.starts_with("_R"))
-                && Some(demangled(symbol).as_str()) == name
+                && (Some(demangled(symbol).as_str()) == name || Some(symbol.as_str()) == name)
         })
     }
 
@@ -125,7 +125,8 @@ fn is_same_place(ours: &Place, theirs: &Place) -> bool {
 fn is_same_name(ours: Option<&str>, theirs: Option<&str>) -> bool {
     match (ours, theirs) {
         (Some(ours), Some(theirs)) => {
-            ours == demangled(theirs) || ours.ends_with(&format!("::{theirs}"))
+            // Another test may have loaded the C++ runtime, which demangles, between ours and theirs.
+            ours == demangled(theirs) || ours == theirs || ours.ends_with(&format!("::{theirs}"))
         }
         (_, None) => true,
         (None, Some(_)) => false,
