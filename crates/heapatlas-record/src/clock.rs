@@ -162,6 +162,17 @@ const PIECE_BITS: u32 = 16;
 /// Who has touched which piece. Two pieces with one place are as one.
 static OWNERS: [AtomicU32; 1 << 16] = [const { AtomicU32::new(NOBODY) }; 1 << 16];
 
+/// All memory is nobody's again: threads get other numbers with each recording, and would take each other's memory for
+/// shared. To be called while nothing is recorded.
+pub fn forget_owners() {
+    for owner in &OWNERS {
+        // Pages that nobody has written to stay as they are.
+        if owner.load(Relaxed) != NOBODY {
+            owner.store(NOBODY, Relaxed);
+        }
+    }
+}
+
 #[inline(always)]
 fn place(address: u64) -> &'static AtomicU32 {
     &OWNERS[(address >> PIECE_BITS) as usize % OWNERS.len()]

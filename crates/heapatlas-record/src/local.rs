@@ -31,7 +31,7 @@ use heapatlas_trace::shared::{
 };
 use heapatlas_trace::{Crc32, Decoder, Event};
 
-use crate::clock::ticks;
+use crate::clock::{self, ticks};
 use crate::fork::{BEGINS, FORKED, GOES_ON};
 use crate::os::{self, RoomOfPages};
 use crate::recorder::{Recorder, SAMPLES};
@@ -216,6 +216,7 @@ impl Recorder {
         }
         // What was sampled before is not in this recording.
         SAMPLES.clear();
+        clock::forget_owners();
         module_list::publish(&region, self.process(), recording);
         self.list_is_out(recording);
         switch.recording.store(recording, Relaxed);

@@ -12,7 +12,7 @@ use heapatlas_trace::shared::{PAGE_BYTES, Switch};
 use crate::fork::GOES_ON;
 use crate::region::{Errno, Region};
 use crate::sampler::Samples;
-use crate::{counters, image, module_list, os, thread, unwind};
+use crate::{clock, counters, image, module_list, os, thread, unwind};
 
 /// Called when a thread ends, with what the thread told the recorder.
 type ThreadEnds = extern "C" fn(*mut c_void);
@@ -175,6 +175,9 @@ impl Recorder {
     fn tell_of_image(&self, region: &Region, recording: u32) {
         // What was sampled before is not in this recording.
         SAMPLES.clear();
+        if recording > 1 {
+            clock::forget_owners();
+        }
         if !image::announce(region, self.process(), recording) {
             return;
         }

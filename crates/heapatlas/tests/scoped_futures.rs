@@ -122,6 +122,35 @@ fn a_future_that_panics_leaves_its_scope() {
     assert!(panic.is_err() && LeakScope::current().is_none());
 }
 
+#[test]
+fn an_asynchronous_test_is_verified_when_it_is_ready() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .build()
+        .unwrap();
+    let output = runtime.block_on(LeakTracker::run_test_future(async {
+        let scope = LeakScope::current().unwrap();
+        let name = "an_asynchronous_test_is_verified_when_it_is_ready";
+        assert_eq!(scope.name(), Some(name));
+        let value = Value::new([2; 24]);
+        let task = tokio::spawn(scope.run_future(async move {
+            yield_once().await;
+            value
+        }));
+        task.await.unwrap()[23]
+    }));
+    assert_eq!(output, 2);
+
+    let leaks = LeakTracker::run_test_future(async {
+        yield_once().await;
+        let _ = diagnostic_malloc_bytes(77, 1);
+    });
+    let outcome = runtime.block_on(async { tokio::spawn(leaks).await });
+    let panic = outcome.unwrap_err().into_panic();
+    let report = panic.downcast_ref::<String>().unwrap();
+    assert!(report.contains("Leak #1 - untyped (77 B)"), "{report}");
+}
+
 /// A task of its own number: leaks that many blocks, and frees others' and its own in between.
 async fn task(number: usize, migrations: Arc<AtomicUsize>, others: Arc<Mutex<Vec<Value>>>) {
     let mut last = thread::current().id();

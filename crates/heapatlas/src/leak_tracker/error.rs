@@ -6,7 +6,8 @@ use super::allocation::Allocation;
 use super::filter::Filter;
 use super::report::Style;
 
-/// Blocks that should have been freed. Its text is the whole report: each block with type, size and stack.
+/// Blocks that should have been freed. Its text is the report: types, sizes and stacks, equal ones together, the largest first. (Of more
+/// than a hundred kinds the rest is summed up.)
 #[derive(Clone, PartialEq, Eq)]
 pub struct LeakError(Box<Details>);
 

@@ -163,6 +163,16 @@ impl LeakTracker {
         test()
     }
 
+    /// The same for an asynchronous test, on whatever runtime. What it spawns belongs to the scope if it is
+    /// [run in it](LeakScope::run_future): [`LeakScope::current`] gives it to the test.
+    ///
+    /// # Panics
+    /// When it is awaited: there are leaks or wrong frees; and if `test` does.
+    #[track_caller]
+    pub fn run_test_future<F: Future>(test: F) -> impl Future<Output = F::Output> {
+        test_scope::run_future(test)
+    }
+
     /// What was allocated and is not freed, in the order of allocation.
     pub fn snapshot() -> Vec<Allocation> {
         scope::current_view().snapshot()

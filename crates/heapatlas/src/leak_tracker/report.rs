@@ -9,6 +9,8 @@ use super::allocation::{Allocation, bytes_text};
 use super::filter::Filter;
 use super::sorted::joined;
 
+/// So many groups are shown; JSON has all leaks.
+const GROUPS_SHOWN: usize = 100;
 /// So many addresses of a group are shown.
 const ADDRESSES_SHOWN: usize = 4;
 const RULE: &str = "────────────────────────────────────────";
@@ -56,11 +58,25 @@ impl Style<'_> {
         if let Some(scope) = self.scope {
             writeln!(out, "Scope   : {scope}")?;
         }
-        for (index, group) in groups.iter().enumerate() {
+        for (index, group) in groups.iter().take(GROUPS_SHOWN).enumerate() {
             writeln!(out, "{}", self.painted("2", RULE))?;
             self.write_group(out, index + 1, group)?;
         }
-        Ok(())
+        self.write_rest(out, groups.get(GROUPS_SHOWN..).unwrap_or_default())
+    }
+
+    fn write_rest(&self, out: &mut dyn Write, groups: &[Group<'_>]) -> fmt::Result {
+        if groups.is_empty() {
+            return Ok(());
+        }
+        let (mut blocks, mut bytes) = (0, 0_u64);
+        for group in groups {
+            blocks += group.leaks.len();
+            bytes = bytes.saturating_add(group.bytes);
+        }
+        writeln!(out, "{}", self.painted("2", RULE))?;
+        let (places, bytes) = (groups.len(), bytes_text(bytes));
+        writeln!(out, "and {blocks} smaller leaks of {places} kinds: {bytes}")
     }
 
     fn write_group(&self, out: &mut dyn Write, number: usize, group: &Group<'_>) -> fmt::Result {
@@ -139,5 +155,63 @@ impl Hash for Origin<'_> {
         for frame in &*self.0.stack {
             frame.address.hash(state);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+    use crate::leak_tracker::ThreadLabel;
+
+    fn leak(type_name: String, size_bytes: u64, address: u64) -> Allocation {
+        Allocation {
+            address,
+            size_bytes,
+            type_name: type_name.into(),
+            timestamp: UNIX_EPOCH,
+            thread: ThreadLabel::default(),
+            scope: None,
+            location: None,
+            stack: Arc::new([]),
+        }
+    }
+
+    fn report(leaks: &[Allocation]) -> String {
+        let style = Style {
+            title: "Title",
+            filter: None,
+            scope: None,
+            has_color: false,
+        };
+        let mut text = String::new();
+        style.write(&mut text, leaks).unwrap();
+        text
+    }
+
+    #[test]
+    fn equal_leaks_are_one_and_the_largest_come_first() {
+        let mut leaks = vec![leak("Small".into(), 30, 1), leak("Other".into(), 100, 2)];
+        leaks.extend((0..6).map(|number| leak("Small".into(), 30, 16 + number)));
+        let expected = "Title\nLeaks   : 8\nTotal   : 310 B\nLargest : 100 B\n\
+            ────────────────────────────────────────\nLeak #1 - Small (7 blocks, 210 B)\n  \
+            address   : 0x00000001, 0x00000010, 0x00000011, 0x00000012 and 3 more\n  \
+            timestamp : 1970-01-01T00:00:00.000000Z\n\
+            ────────────────────────────────────────\nLeak #2 - Other (100 B)\n  \
+            address   : 0x00000002\n  timestamp : 1970-01-01T00:00:00.000000Z\n";
+        assert_eq!(report(&leaks), expected);
+    }
+
+    #[test]
+    fn very_many_are_summed_up() {
+        let leaks: Vec<_> = (0..150)
+            .map(|number| leak(format!("T{number}"), 1000 - number, number))
+            .collect();
+        let text = report(&leaks);
+        assert!(text.contains("Leak #100 - T99 (901 B)"), "{text}");
+        // 900 + 899 + ... + 851.
+        let rest = format!("and 50 smaller leaks of 50 kinds: {}\n", bytes_text(43_775));
+        assert!(text.ends_with(&rest), "{text}");
     }
 }

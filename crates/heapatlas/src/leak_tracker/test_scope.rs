@@ -1,5 +1,6 @@
 //! A scope that makes its test fail.
 
+use std::future::Future;
 use std::panic::Location;
 use std::thread;
 
@@ -49,6 +50,17 @@ impl TestScope {
     pub fn verify(mut self) {
         self.is_verified = false;
         verify(&self.scope);
+    }
+}
+
+/// A future that is verified when it is ready.
+#[track_caller]
+pub(crate) fn run_future<F: Future>(test: F) -> impl Future<Output = F::Output> {
+    let scope = LeakScope::named(name_of_test(Location::caller()));
+    async move {
+        let output = scope.run_future(test).await;
+        verify(&scope);
+        output
     }
 }
 
