@@ -103,7 +103,7 @@ fn exactly_those_that_pass_a_limit_fail() {
             let limits = HeapLimits::new().peak_bytes(1000 + number as u64);
             let work = || {
                 for _ in 0..100 {
-                    drop(block(1000 + number + usize::from(number % 7 == 0)));
+                    drop(block(1000 + number + usize::from(number.is_multiple_of(7))));
                     thread::yield_now();
                 }
             };

@@ -4,6 +4,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::env;
 use std::hint::black_box;
+use std::io::{self, Write};
 use std::process::Command;
 
 use heapatlas::Alloc;
@@ -51,12 +52,18 @@ fn look() {
     let (Some(plain), Some(ours)) = (instructions("plain"), instructions("heapatlas")) else {
         let is_required = env::var_os("HEAPATLAS_REQUIRE_PEERS").is_some_and(|value| value == "1");
         assert!(!is_required, "valgrind is required and does not run");
-        eprintln!("SKIPPED: valgrind does not run, so instructions are not counted");
+        say("SKIPPED: valgrind does not run, so instructions are not counted");
         return;
     };
     let added = ours.saturating_sub(plain) as f64 / PAIRS as f64;
-    eprintln!("added for each allocation and free together: {added:.2} instructions");
+    say(&format!(
+        "added for each allocation and free together: {added:.2} instructions"
+    ));
     assert!(added < 20.0, "{added}");
+}
+
+fn say(text: &str) {
+    writeln!(io::stderr(), "{text}").expect("stderr takes a line");
 }
 
 fn instructions(case: &str) -> Option<u64> {

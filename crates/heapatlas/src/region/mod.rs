@@ -56,6 +56,12 @@ pub use task::{Task, task};
 /// assert_eq!(numbers, [1, 2, 3]);
 /// println!("{stats}");
 /// ```
+///
+/// It does not leave its thread:
+/// ```compile_fail,E0277
+/// let region = heapatlas::Region::start("here");
+/// std::thread::spawn(move || drop(region));
+/// ```
 #[must_use = "the region ends when this is dropped"]
 pub struct Region {
     /// `None`: nothing is measured.

@@ -75,6 +75,8 @@ pub(super) fn end(serial: u64) -> RegionStats {
 }
 
 /// Where the row of a task or span is.
+// Tasks are always below the innermost region; spans say where they are.
+#[cfg_attr(not(feature = "tracing"), allow(dead_code))]
 pub(crate) enum Under<'a> {
     /// Below the innermost region of this thread.
     Innermost,
