@@ -445,7 +445,8 @@ fn look_at_frames(profile: &Value, point: &Value) {
         let [first, .., last] = frames[..] else {
             panic!("{frames:?}");
         };
-        assert!(first.contains("alloc::alloc::"), "{frames:?}");
+        // Which of the standard library's functions it is depends on what was inlined.
+        assert!(first.contains("alloc::"), "{frames:?}");
         assert!(
             last.starts_with("profiler::main (heapatlas/tests/profiler.rs:"),
             "{frames:?}"

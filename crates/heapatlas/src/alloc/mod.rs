@@ -94,7 +94,7 @@ impl<A> Alloc<A> {
     }
 }
 
-/// What is done while something is recorded. Apart, so that nothing of it is in the way while nothing is.
+/// What is done while something is recorded, or perhaps. Apart, so that nothing of it is in the way while nothing is.
 impl<A: GlobalAlloc> Alloc<A> {
     /// # Safety
     /// As [`GlobalAlloc::alloc`].
@@ -105,6 +105,48 @@ impl<A: GlobalAlloc> Alloc<A> {
             match IS_ZEROED {
                 true => self.inner.alloc_zeroed(layout),
                 false => self.inner.alloc(layout),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`GlobalAlloc::alloc`].
+    #[inline(never)]
+    unsafe fn make_watched<const IS_ZEROED: bool>(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match mode::bits() == SAMPLES && trace::skips_allocation(layout.size()) {
+                true => self.make::<IS_ZEROED>(layout),
+                false => self.make_recorded::<IS_ZEROED>(layout),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`GlobalAlloc::dealloc`].
+    #[inline(never)]
+    unsafe fn free_watched(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match mode::bits() == SAMPLES && trace::skips_free(block) {
+                true => self.inner.dealloc(block, layout),
+                false => self.free_recorded(block, layout),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`GlobalAlloc::realloc`].
+    #[inline(never)]
+    unsafe fn resize_watched(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        let skips = mode::bits() == SAMPLES
+            && trace::skips_free(block)
+            && trace::skips_allocation(new_size);
+        // SAFETY: the caller's promise.
+        unsafe {
+            match skips {
+                true => self.inner.realloc(block, layout, new_size),
+                false => self.resize_recorded(block, layout, new_size),
             }
         }
     }
@@ -178,27 +220,6 @@ impl<A: GlobalAlloc> Alloc<A> {
     }
 }
 
-/// Whether there is nothing to do for an allocation but to make it.
-#[inline(always)]
-fn skips_allocation(size: usize) -> bool {
-    let bits = mode::bits();
-    bits == OFF || bits == SAMPLES && trace::skips_allocation(size)
-}
-
-/// Whether there is nothing to do for a block but to free it.
-#[inline(always)]
-fn skips_free(block: *mut u8) -> bool {
-    let bits = mode::bits();
-    bits == OFF || bits == SAMPLES && trace::skips_free(block)
-}
-
-/// Whether there is nothing to do for a block but to resize it.
-#[inline(always)]
-fn skips_resizing(block: *mut u8, new_size: usize) -> bool {
-    let bits = mode::bits();
-    bits == OFF || bits == SAMPLES && trace::skips_free(block) && trace::skips_allocation(new_size)
-}
-
 // SAFETY: every request goes to `inner` as it came, and what that gives goes back as it came. What is told beside does
 // not touch the blocks and does not unwind.
 //
@@ -209,9 +230,9 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Alloc<A> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promises are those that `inner` asks for.
         unsafe {
-            match skips_allocation(layout.size()) {
+            match mode::bits() == OFF {
                 true => self.inner.alloc(layout),
-                false => self.make_recorded::<false>(layout),
+                false => self.make_watched::<false>(layout),
             }
         }
     }
@@ -220,9 +241,9 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Alloc<A> {
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promises are those that `inner` asks for.
         unsafe {
-            match skips_allocation(layout.size()) {
+            match mode::bits() == OFF {
                 true => self.inner.alloc_zeroed(layout),
-                false => self.make_recorded::<true>(layout),
+                false => self.make_watched::<true>(layout),
             }
         }
     }
@@ -231,9 +252,9 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Alloc<A> {
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         // SAFETY: the caller's promises are those that `inner` asks for.
         unsafe {
-            match skips_free(block) {
+            match mode::bits() == OFF {
                 true => self.inner.dealloc(block, layout),
-                false => self.free_recorded(block, layout),
+                false => self.free_watched(block, layout),
             }
         }
     }
@@ -242,9 +263,9 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Alloc<A> {
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         // SAFETY: the caller's promises are those that `inner` asks for.
         unsafe {
-            match skips_resizing(block, new_size) {
+            match mode::bits() == OFF {
                 true => self.inner.realloc(block, layout, new_size),
-                false => self.resize_recorded(block, layout, new_size),
+                false => self.resize_watched(block, layout, new_size),
             }
         }
     }

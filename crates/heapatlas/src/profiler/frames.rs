@@ -21,10 +21,12 @@ pub(super) struct FrameTable {
 struct Named {
     text: String,
     is_of_allocator: bool,
+    is_own: bool,
 }
 
 impl FrameTable {
-    /// Leaves out the frames between a program and its allocator, if that is asked for, but for the outermost.
+    /// Leaves out the frames between a program and its allocator, if that is asked for, but for the outermost that is
+    /// not our own.
     pub(super) fn new(leaves_out_allocator: bool) -> Self {
         let root = "[root]".to_owned();
         Self {
@@ -46,9 +48,10 @@ impl FrameTable {
         for address in stack::addresses(stack) {
             frames.extend_from_slice(self.name(address));
         }
-        if self.leaves_out_allocator {
+        if self.leaves_out_allocator && !frames.is_empty() {
             let last = frames.iter().rposition(|frame| frame.is_of_allocator);
-            frames.drain(..last.unwrap_or(0));
+            let left_out = last.map_or(0, |last| last + usize::from(frames[last].is_own));
+            frames.drain(..left_out.min(frames.len() - 1));
         }
         if frames.is_empty() {
             return vec![self.number("0x0: ??? (???:0:0)".to_owned())];
@@ -78,6 +81,7 @@ impl FrameTable {
 fn named(frame: &Frame) -> Named {
     let function = frame.function.as_deref();
     let is_of_allocator = function.is_some_and(is_of_allocator);
+    let is_own = function.is_some_and(|function| function.contains("heapatlas::alloc::"));
     let unnamed = || match &frame.module {
         Some(module) => format!("{}+{:#x}", file_name(module), frame.offset),
         None => "???".to_owned(),
@@ -89,6 +93,7 @@ fn named(frame: &Frame) -> Named {
     Named {
         text: format!("{address:#x}: {function} ({file}:{line}:{column})"),
         is_of_allocator,
+        is_own,
     }
 }
 
