@@ -26,6 +26,22 @@ pub enum Reallocation {
     NotSampled,
 }
 
+/// Whether nothing is to be recorded of an allocation of so many bytes that is about to be made: then that is all there is
+/// to do for it, and the allocator can end with a jump. For sampling; else it is only a hint.
+#[inline(always)]
+pub fn skips_allocation(recorder: &'static Recorder, bytes: usize) -> bool {
+    let mode = recorder.switch().mode.load(Acquire);
+    // SAFETY: this thread's static block; nothing else refers to it now.
+    mode & MODE_SAMPLED != 0 && unsafe { (*tls::draw()).skips(bytes, mode) }
+}
+
+/// The same of a block that is about to be given back.
+#[inline(always)]
+pub fn skips_free(recorder: &'static Recorder, block: *mut u8) -> bool {
+    let mode = recorder.switch().mode.load(Acquire);
+    mode & MODE_SAMPLED != 0 && !SAMPLES.may_hold(block as u64)
+}
+
 /// Records a block that was just made, if it is to be; null is none.
 #[inline(always)]
 pub fn allocated(recorder: &'static Recorder, block: *mut u8, bytes: usize) {

@@ -62,6 +62,16 @@ impl ThreadDraw {
         Some(drawn_with)
     }
 
+    /// Whether a block of so many bytes is not sampled, as far as that needs no drawing; then it was counted down.
+    #[inline(always)]
+    pub(crate) fn skips(&mut self, size_bytes: usize, mode: u8) -> bool {
+        let skips = self.mode == u64::from(mode) && (size_bytes as u64) < self.countdown;
+        if skips {
+            self.countdown -= size_bytes as u64;
+        }
+        skips
+    }
+
     #[cold]
     #[inline(never)]
     fn draw(&mut self, mode: u8, interval: u64) {
@@ -222,6 +232,12 @@ impl Samples {
             self.filter.add(address);
         }
         is_placed
+    }
+
+    /// Whether a block may be one of them. Nearly always right.
+    #[inline(always)]
+    pub(crate) fn may_hold(&self, address: u64) -> bool {
+        self.filter.may_hold(address)
     }
 
     /// Takes out a block that is about to be given back. `false` if it is none of ours.

@@ -412,10 +412,54 @@ impl Run {
         ];
         assert_eq!(found, expected, "{profile}");
         assert_eq!(profile["ftbl"][0], "[root]");
+        if HAS_STACKS {
+            points
+                .iter()
+                .for_each(|point| look_at_frames(&profile, point));
+        }
     }
 
     fn done(self) {
         fs::remove_dir_all(self.folder).unwrap();
+    }
+}
+
+const HAS_STACKS: bool = cfg!(all(
+    target_os = "linux",
+    target_arch = "x86_64",
+    target_env = "gnu"
+));
+
+/// From the allocator to `main`, with names and lines, and nothing of heapatlas in between.
+fn look_at_frames(profile: &Value, point: &Value) {
+    let frames: Vec<&str> = (point["fs"].as_array().unwrap().iter())
+        .map(|number| {
+            let text = profile["ftbl"][number.as_u64().unwrap() as usize].as_str();
+            text.unwrap().split_once(": ").unwrap().1
+        })
+        .collect();
+    if frames
+        .iter()
+        .any(|frame| frame.starts_with("profiler::some_blocks"))
+    {
+        let [first, .., last] = frames[..] else {
+            panic!("{frames:?}");
+        };
+        assert!(first.contains("alloc::alloc::"), "{frames:?}");
+        assert!(
+            last.starts_with("profiler::main (heapatlas/tests/profiler.rs:"),
+            "{frames:?}"
+        );
+        let own = |frame: &&str| frame.contains("heapatlas::alloc") || frame.contains("::stack::");
+        assert!(!frames.iter().any(own), "{frames:?}");
+        let line = "profiler::some_blocks (heapatlas/tests/profiler.rs:";
+        assert_eq!(
+            frames
+                .iter()
+                .filter(|frame| frame.starts_with(line))
+                .count(),
+            1
+        );
     }
 }
 

@@ -106,6 +106,8 @@ const ALLOCATOR_STARTS: &[&str] = &[
     "alloc::alloc::",
     "std::alloc::",
     "heapatlas_preload::",
+    "heapatlas::alloc::",
+    "<heapatlas::alloc::",
     "heapatlas_record::",
     "__gnu_cxx::new_allocator<",
     "std::__new_allocator<",

@@ -3,13 +3,29 @@
 //! What is known of a block is forgotten before the block is freed, and noted after it was made: in between, another
 //! thread may get the same address.
 //!
-//! The guard is held while the other allocator works, too: what that allocates by the global allocator, for tables of
-//! its own, is not the program's.
+//! While more than sums are kept, the guard is held while the other allocator works, too: what that allocates by the
+//! global allocator, for tables of its own, is not the program's.
 
 use super::counters;
 use super::mode::{COUNTS, SUMS};
 use super::sums::{self, Known};
-use crate::guard::Guard;
+use crate::guard::{self, Guard};
+
+/// A block was made (or not: null) while allocations are counted at most.
+#[inline(always)]
+pub(super) fn allocated_counted(bits: u8, block: *mut u8, size: usize) {
+    if bits & COUNTS != 0 && !block.is_null() && !guard::is_inside() {
+        counters::count_allocation(size);
+    }
+}
+
+/// A block is about to be freed while allocations are counted at most.
+#[inline(always)]
+pub(super) fn freeing_counted(bits: u8, size: usize) {
+    if bits & COUNTS != 0 && !guard::is_inside() {
+        counters::count_free(size);
+    }
+}
 
 /// A block was made (or not: null).
 #[inline(never)]

@@ -30,7 +30,8 @@ impl Mode {
             Self::Off => OFF,
             Self::Counting => OFF | COUNTS,
             Self::Aggregate => OFF | COUNTS | SUMS,
-            Self::Sampled | Self::Exact => OFF | TRACES,
+            Self::Sampled => SAMPLES,
+            Self::Exact => OFF | TRACES,
         }
     }
 }
@@ -43,8 +44,10 @@ pub(super) const OFF: u8 = 1;
 pub(super) const COUNTS: u8 = 2;
 /// Sums by stack are kept.
 pub(super) const SUMS: u8 = 4;
-/// Events, or some, go to a trace.
+/// Events go to a trace.
 pub(super) const TRACES: u8 = 8;
+/// Of sampled blocks only, and that is all.
+pub(super) const SAMPLES: u8 = OFF | TRACES | 16;
 
 static MODE: AtomicU8 = AtomicU8::new(UNKNOWN);
 

@@ -29,6 +29,14 @@ pub(crate) fn mark(_: &str) {}
 
 pub(super) type Begun = ();
 
+pub(super) fn skips_allocation(_: usize) -> bool {
+    false
+}
+
+pub(super) fn skips_free(_: *mut u8) -> bool {
+    false
+}
+
 pub(super) fn allocated(_: *mut u8, _: usize) {}
 
 pub(super) fn freeing(_: *mut u8) {}

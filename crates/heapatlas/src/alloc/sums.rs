@@ -75,11 +75,13 @@ pub(super) struct Known {
     session: u32,
 }
 
-/// Begins a session: everything is zero, and no block is known. Stacks are cut to `frames`. The thread is inside.
-pub(crate) fn begin(frames: usize) {
+/// Begins a session: everything is zero, and no block is known. Stacks are cut to `frames`, after the outer ones that
+/// are those of `start`, too. The thread is inside.
+pub(crate) fn begin(frames: usize, start: Option<StackId>) {
     crate::fork::prepare();
     KNOWN.clear();
     FRAMES.store(frames, Relaxed);
+    START.store(start.unwrap_or_default().index(), Relaxed);
     let Some(mut books) = BOOKS.lock() else {
         return;
     };
@@ -239,6 +241,9 @@ static SESSION: AtomicU32 = AtomicU32::new(0);
 /// Stacks are cut to so many frames.
 static FRAMES: AtomicUsize = AtomicUsize::new(usize::MAX);
 
+/// Frames that a stack shares with this one are cut off; none without a stack.
+static START: AtomicU32 = AtomicU32::new(0);
+
 static KNOWN: LiveTable<Known> = LiveTable::new();
 
 static BOOKS: LockedBooks = LockedBooks {
@@ -274,7 +279,12 @@ fn site_of(stack: StackId, session: u32) -> Option<u32> {
 fn new_site(stack: StackId, session: u32) -> Option<u32> {
     let _errno = KeepErrno::new();
     // The innermost frame is of heapatlas, and does not count.
-    let cut = stack::cut(stack, FRAMES.load(Relaxed).saturating_add(1))?;
+    let frames = FRAMES.load(Relaxed).saturating_add(1);
+    let apart = match StackId::from_index(START.load(Relaxed)) {
+        StackId::NONE => frames,
+        start => stack::frames_apart(stack, start).max(2),
+    };
+    let cut = stack::cut(stack, frames.min(apart))?;
     let place = SITE_OF_STACK.get_or_map(cut.index())?;
     let mut locked = BOOKS.lock()?;
     if locked.get().session != session {

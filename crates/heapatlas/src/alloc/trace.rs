@@ -43,6 +43,18 @@ pub(crate) fn mark(text: &str) {
 /// What was told of a block that is about to be resized.
 pub(super) type Begun = hooks::Reallocation;
 
+/// Whether nothing is to be told of an allocation that is about to be made.
+#[inline(always)]
+pub(super) fn skips_allocation(size: usize) -> bool {
+    hooks::skips_allocation(&RECORDER, size)
+}
+
+/// Whether nothing is to be told of a block that is about to be freed.
+#[inline(always)]
+pub(super) fn skips_free(block: *mut u8) -> bool {
+    hooks::skips_free(&RECORDER, block)
+}
+
 #[inline(always)]
 pub(super) fn allocated(block: *mut u8, size: usize) {
     hooks::allocated(&RECORDER, block, size);

@@ -117,17 +117,20 @@ enum Target {
 
 impl JsonEmitter {
     /// Into a file, which is replaced.
+    #[inline]
     pub fn to_file(path: impl Into<PathBuf>) -> Self {
         Self(Target::File(path.into()))
     }
 
     /// To anything else.
+    #[inline]
     pub fn to_writer(out: impl Write + Send + 'static) -> Self {
         Self(Target::Writer(Box::new(out)))
     }
 }
 
 impl LeaksEmitter for JsonEmitter {
+    #[inline]
     fn emit(&mut self, leaks: &[Allocation]) -> io::Result<()> {
         let text = leak_file::write(leaks);
         match &mut self.0 {
@@ -143,11 +146,13 @@ impl LeaksEmitter for JsonEmitter {
 /// So many names are tried for the temporary file.
 const ATTEMPTS: u32 = 100;
 
+#[inline]
 fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
     replace(path, content)
         .map_err(|error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display())))
 }
 
+#[inline]
 fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let (temporary, mut file) = create_beside(path)?;
     let written = file
@@ -162,6 +167,7 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 /// A new file in the same folder, which nobody else writes or was here before.
+#[inline]
 fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
     let Some(file_name) = path.file_name() else {
         return Err(io::Error::new(
@@ -183,6 +189,7 @@ fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
     }
 }
 
+#[inline]
 fn create_private(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);

@@ -1,4 +1,6 @@
 //! A small reader of JSON: what a file of leaks needs, and where each thing stands.
+//!
+//! All functions are `#[inline]`: they are compiled where a program uses them, and cost nothing in others.
 
 use std::borrow::Cow;
 
@@ -29,6 +31,7 @@ pub(crate) struct JsonError {
 const DEEPEST: usize = 100;
 
 /// Reads one value that is all of the text.
+#[inline]
 pub(crate) fn read(text: &str) -> Result<Json<'_>, JsonError> {
     let mut reader = Reader {
         text,
@@ -45,6 +48,7 @@ pub(crate) fn read(text: &str) -> Result<Json<'_>, JsonError> {
 
 impl<'a> Json<'a> {
     /// The member of an object; the last one if there are several.
+    #[inline]
     pub(crate) fn member(&self, name: &str) -> Option<&Json<'a>> {
         match &self.value {
             Value::Object(members) => {
@@ -56,6 +60,7 @@ impl<'a> Json<'a> {
     }
 
     /// For messages.
+    #[inline]
     pub(crate) fn kind(&self) -> &'static str {
         match &self.value {
             Value::Null => "null",
@@ -75,6 +80,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    #[inline]
     fn value(&mut self) -> Result<Json<'a>, JsonError> {
         self.skip_space();
         let at = self.at;
@@ -88,6 +94,7 @@ impl<'a> Reader<'a> {
         Ok(Json { at, value })
     }
 
+    #[inline]
     fn nested(
         &mut self,
         read: fn(&mut Self) -> Result<Value<'a>, JsonError>,
@@ -102,6 +109,7 @@ impl<'a> Reader<'a> {
         Ok(value)
     }
 
+    #[inline]
     fn array(&mut self) -> Result<Value<'a>, JsonError> {
         let mut items = Vec::new();
         if !self.take_if(b']') {
@@ -115,6 +123,7 @@ impl<'a> Reader<'a> {
         Ok(Value::Array(items))
     }
 
+    #[inline]
     fn object(&mut self) -> Result<Value<'a>, JsonError> {
         let mut members = Vec::new();
         if !self.take_if(b'}') {
@@ -128,6 +137,7 @@ impl<'a> Reader<'a> {
         Ok(Value::Object(members))
     }
 
+    #[inline]
     fn named(&mut self) -> Result<(Cow<'a, str>, Json<'a>), JsonError> {
         self.skip_space();
         if self.peek() != Some(b'"') {
@@ -140,6 +150,7 @@ impl<'a> Reader<'a> {
         Ok((name, self.value()?))
     }
 
+    #[inline]
     fn ends(&mut self, end: u8) -> Result<bool, JsonError> {
         if self.take_if(b',') {
             Ok(false)
@@ -152,6 +163,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline]
     fn word(&mut self) -> Result<Value<'a>, JsonError> {
         let rest = self.rest();
         for (word, value) in [
@@ -167,6 +179,7 @@ impl<'a> Reader<'a> {
         Err(self.error("a value is expected"))
     }
 
+    #[inline]
     fn number(&mut self) -> Result<&'a str, JsonError> {
         let rest = self.rest();
         let is_part = |b: u8| b.is_ascii_digit() || matches!(b, b'-' | b'+' | b'.' | b'e' | b'E');
@@ -180,6 +193,7 @@ impl<'a> Reader<'a> {
     }
 
     /// At the opening quote.
+    #[inline]
     fn string(&mut self) -> Result<Cow<'a, str>, JsonError> {
         self.at += 1;
         let mut text = Cow::Borrowed("");
@@ -209,6 +223,7 @@ impl<'a> Reader<'a> {
     }
 
     /// At the backslash.
+    #[inline]
     fn escape(&mut self) -> Result<char, JsonError> {
         let character = match self.rest().as_bytes().get(1) {
             Some(b'n') => '\n',
@@ -225,6 +240,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Half of a pair without the other half becomes the replacement character.
+    #[inline]
     fn unicode_escape(&mut self) -> Result<char, JsonError> {
         let first = self.hex4()?;
         if (0xd800..0xdc00).contains(&first) && self.rest().starts_with("\\u") {
@@ -240,6 +256,7 @@ impl<'a> Reader<'a> {
     }
 
     /// At the backslash of `\u12ab`.
+    #[inline]
     fn hex4(&mut self) -> Result<u32, JsonError> {
         let digits = self.rest().get(2..6);
         let is_hex = |digits: &&str| digits.bytes().all(|b| b.is_ascii_hexdigit());
@@ -255,14 +272,17 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline]
     fn rest(&self) -> &'a str {
         &self.text[self.at..]
     }
 
+    #[inline]
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
 
+    #[inline]
     fn take_if(&mut self, wanted: u8) -> bool {
         self.skip_space();
         let is_there = self.peek() == Some(wanted);
@@ -270,12 +290,14 @@ impl<'a> Reader<'a> {
         is_there
     }
 
+    #[inline]
     fn skip_space(&mut self) {
         while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;
         }
     }
 
+    #[inline]
     fn error(&self, problem: &'static str) -> JsonError {
         JsonError {
             at: self.at,

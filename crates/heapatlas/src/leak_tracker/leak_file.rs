@@ -2,6 +2,8 @@
 //!
 //! The form is that of [`JsonEmitter`](super::JsonEmitter). The files of the Dart package `ffi_leak_tracker` are read as well: an
 //! array whose elements are objects, or strings with an object in them, and whose stacks are text.
+//!
+//! All functions are `#[inline]`: they are compiled where a program uses them, and cost nothing in others.
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,15 +28,18 @@ pub struct LeakFileError {
 
 impl LeakFileError {
     /// Which of the leaks it is, counted from 0.
+    #[inline]
     pub fn leak_index(&self) -> Option<usize> {
         self.leak
     }
 
     /// The byte at which the problem was met; for a leak that is a string in the file, within that string.
+    #[inline]
     pub fn position(&self) -> usize {
         self.at
     }
 
+    #[inline]
     fn new(json: &Json<'_>, problem: String) -> Self {
         Self {
             leak: None,
@@ -45,6 +50,7 @@ impl LeakFileError {
 }
 
 impl From<JsonError> for LeakFileError {
+    #[inline]
     fn from(error: JsonError) -> Self {
         Self {
             leak: None,
@@ -55,6 +61,7 @@ impl From<JsonError> for LeakFileError {
 }
 
 impl fmt::Display for LeakFileError {
+    #[inline]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { leak, at, problem } = self;
         match leak {
@@ -71,6 +78,7 @@ impl std::error::Error for LeakFileError {}
 /// # Errors
 /// The text is not JSON, not such a file, of a newer version, or a field is missing or not what it should be; the error says which
 /// and where.
+#[inline]
 pub fn read_leaks(text: &str) -> Result<Vec<Allocation>, LeakFileError> {
     let file = json_reader::read(text)?;
     let leaks = match &file.value {
@@ -92,6 +100,7 @@ pub fn read_leaks(text: &str) -> Result<Vec<Allocation>, LeakFileError> {
         .collect()
 }
 
+#[inline]
 fn leaks_of_file<'f, 'a>(file: &'f Json<'a>) -> Result<&'f [Json<'a>], LeakFileError> {
     let version: u64 = number(required(file, VERSION_FIELD)?, VERSION_FIELD)?;
     if version == 0 || version > VERSION {
@@ -108,6 +117,7 @@ fn leaks_of_file<'f, 'a>(file: &'f Json<'a>) -> Result<&'f [Json<'a>], LeakFileE
 }
 
 /// Dart puts each leak into a string.
+#[inline]
 fn read_element(leak: &Json<'_>) -> Result<Allocation, LeakFileError> {
     match &leak.value {
         Value::String(text) => Allocation::from_json(text),
@@ -117,6 +127,7 @@ fn read_element(leak: &Json<'_>) -> Result<Allocation, LeakFileError> {
 
 impl Allocation {
     /// The allocation as a JSON object.
+    #[inline]
     pub fn to_json(&self) -> String {
         let mut out = Writer::new();
         write_leak(&mut out, self);
@@ -127,11 +138,13 @@ impl Allocation {
     ///
     /// # Errors
     /// As [`read_leaks`].
+    #[inline]
     pub fn from_json(text: &str) -> Result<Self, LeakFileError> {
         read_leak(&json_reader::read(text)?)
     }
 }
 
+#[inline]
 fn read_leak(leak: &Json<'_>) -> Result<Allocation, LeakFileError> {
     if !matches!(leak.value, Value::Object(_)) {
         let problem = format!("a leak should be an object, not {}", leak.kind());
@@ -152,18 +165,21 @@ fn read_leak(leak: &Json<'_>) -> Result<Allocation, LeakFileError> {
     })
 }
 
+#[inline]
 fn required<'f, 'a>(object: &'f Json<'a>, name: &str) -> Result<&'f Json<'a>, LeakFileError> {
     object
         .member(name)
         .ok_or_else(|| LeakFileError::new(object, format!("missing required field `{name}`")))
 }
 
+#[inline]
 fn optional<'f, 'a>(object: &'f Json<'a>, name: &str) -> Option<&'f Json<'a>> {
     object
         .member(name)
         .filter(|json| !matches!(json.value, Value::Null))
 }
 
+#[inline]
 fn optional_text(object: &Json<'_>, name: &str) -> Result<Option<String>, LeakFileError> {
     let Some(json) = optional(object, name) else {
         return Ok(None);
@@ -171,15 +187,18 @@ fn optional_text(object: &Json<'_>, name: &str) -> Result<Option<String>, LeakFi
     Ok(Some(string(json, name)?.to_owned()))
 }
 
+#[inline]
 fn optional_number(object: &Json<'_>, name: &str) -> Result<u32, LeakFileError> {
     optional(object, name).map_or(Ok(0), |json| number(json, name))
 }
 
+#[inline]
 fn mismatch(json: &Json<'_>, name: &str, expected: &str) -> LeakFileError {
     let problem = format!("field `{name}` must be {expected}, not {}", json.kind());
     LeakFileError::new(json, problem)
 }
 
+#[inline]
 fn string<'f>(json: &'f Json<'_>, name: &str) -> Result<&'f str, LeakFileError> {
     match &json.value {
         Value::String(text) => Ok(text),
@@ -187,6 +206,7 @@ fn string<'f>(json: &'f Json<'_>, name: &str) -> Result<&'f str, LeakFileError> 
     }
 }
 
+#[inline]
 fn number<N: std::str::FromStr>(json: &Json<'_>, name: &str) -> Result<N, LeakFileError> {
     let Value::Number(text) = json.value else {
         return Err(mismatch(json, name, "a whole number"));
@@ -198,11 +218,13 @@ fn number<N: std::str::FromStr>(json: &Json<'_>, name: &str) -> Result<N, LeakFi
 }
 
 /// Dart's numbers have a sign: tagged addresses are negative there.
+#[inline]
 fn address(json: &Json<'_>) -> Result<u64, LeakFileError> {
     number::<u64>(json, "address")
         .or_else(|error| number::<i64>(json, "address").map_or(Err(error), |n| Ok(n as u64)))
 }
 
+#[inline]
 fn timestamp(json: &Json<'_>) -> Result<SystemTime, LeakFileError> {
     let text = string(json, "timestamp")?;
     time_text::from_text(text).ok_or_else(|| {
@@ -211,6 +233,7 @@ fn timestamp(json: &Json<'_>) -> Result<SystemTime, LeakFileError> {
     })
 }
 
+#[inline]
 fn thread(json: &Json<'_>) -> Result<ThreadLabel, LeakFileError> {
     if !matches!(json.value, Value::Object(_)) {
         return Err(mismatch(json, "thread", "an object"));
@@ -222,6 +245,7 @@ fn thread(json: &Json<'_>) -> Result<ThreadLabel, LeakFileError> {
 }
 
 /// Of a location or a frame; none without a file.
+#[inline]
 fn source_location(json: &Json<'_>) -> Result<Option<SourceLocation>, LeakFileError> {
     let Some(file) = optional_text(json, "file")? else {
         return Ok(None);
@@ -233,6 +257,7 @@ fn source_location(json: &Json<'_>) -> Result<Option<SourceLocation>, LeakFileEr
     }))
 }
 
+#[inline]
 fn stack(json: &Json<'_>) -> Result<Arc<[StackFrame]>, LeakFileError> {
     match &json.value {
         Value::Array(frames) => frames.iter().map(frame).collect(),
@@ -244,6 +269,7 @@ fn stack(json: &Json<'_>) -> Result<Arc<[StackFrame]>, LeakFileError> {
     }
 }
 
+#[inline]
 fn frame(json: &Json<'_>) -> Result<StackFrame, LeakFileError> {
     if !matches!(json.value, Value::Object(_)) {
         return Err(mismatch(json, "stack", "an array of objects"));
@@ -257,6 +283,7 @@ fn frame(json: &Json<'_>) -> Result<StackFrame, LeakFileError> {
 }
 
 /// `#0      main (file:///a.dart:10:5)`. Lines that are no frames stay as they are.
+#[inline]
 fn frame_of_line(line: &str) -> StackFrame {
     let text = without_number(line);
     let parts = text
@@ -275,6 +302,7 @@ fn frame_of_line(line: &str) -> StackFrame {
     }
 }
 
+#[inline]
 fn without_number(line: &str) -> &str {
     let Some(rest) = line.strip_prefix('#') else {
         return line;
@@ -288,6 +316,7 @@ fn without_number(line: &str) -> &str {
 }
 
 /// `file:10:5` or `file:10`.
+#[inline]
 fn location_of_text(text: &str) -> Option<SourceLocation> {
     let (rest, last) = text.rsplit_once(':')?;
     let last = last.parse().ok()?;
@@ -303,6 +332,7 @@ fn location_of_text(text: &str) -> Option<SourceLocation> {
 }
 
 /// All leaks as a file, each in a line.
+#[inline]
 pub(crate) fn write(leaks: &[Allocation]) -> String {
     let mut out = Writer::new();
     out.open('{').key(VERSION_FIELD).number(VERSION);
@@ -314,6 +344,7 @@ pub(crate) fn write(leaks: &[Allocation]) -> String {
     out.finish() + "\n"
 }
 
+#[inline]
 fn write_leak(out: &mut Writer, leak: &Allocation) {
     out.open('{').key("address").number(leak.address);
     out.key("type").string(&leak.type_name);
@@ -339,6 +370,7 @@ fn write_leak(out: &mut Writer, leak: &Allocation) {
     out.close(']').close('}');
 }
 
+#[inline]
 fn write_frame(out: &mut Writer, frame: &StackFrame) {
     out.open('{').key("address").number(frame.address);
     write_text(out, "function", frame.function.as_deref());
@@ -349,12 +381,14 @@ fn write_frame(out: &mut Writer, frame: &StackFrame) {
     out.close('}');
 }
 
+#[inline]
 fn write_location(out: &mut Writer, location: &SourceLocation) {
     out.key("file").string(&location.file);
     out.key("line").number(location.line);
     out.key("column").number(location.column);
 }
 
+#[inline]
 fn write_text(out: &mut Writer, name: &str, text: Option<&str>) {
     if let Some(text) = text {
         out.key(name).string(text);

@@ -3,6 +3,8 @@
 //! The crate has no regular expressions from outside (the smallest costs more to build than all of the rest), so
 //! here is a small engine: a program of few instructions, run over all its states at once. Its time is bounded
 //! by the length of the program times that of the text, whatever the expression.
+//!
+//! What compiles expressions is `#[inline]`: it is built where a program uses it, and costs nothing in others.
 
 use std::fmt;
 
@@ -29,6 +31,7 @@ impl Pattern {
     ///
     /// # Errors
     /// The expression is not well formed, uses what is not known here (references back, looking ahead), or is too large.
+    #[inline]
     pub fn regex(source: &str) -> Result<Self, PatternError> {
         let program = Compiler::compile(source)?;
         Ok(Self(Kind::Regex {
@@ -159,6 +162,7 @@ struct Compiler {
 }
 
 impl Compiler {
+    #[inline]
     fn compile(source: &str) -> Result<Vec<Step>, PatternError> {
         let mut compiler = Self {
             source: source.chars().collect(),
@@ -175,6 +179,7 @@ impl Compiler {
     }
 
     /// `a|b|c`
+    #[inline]
     fn alternatives(&mut self) -> Result<(), PatternError> {
         let start = self.program.len();
         self.sequence()?;
@@ -198,6 +203,7 @@ impl Compiler {
         Ok(())
     }
 
+    #[inline]
     fn sequence(&mut self) -> Result<(), PatternError> {
         while !matches!(self.peek(), None | Some('|' | ')')) {
             let start = self.program.len();
@@ -207,6 +213,7 @@ impl Compiler {
         Ok(())
     }
 
+    #[inline]
     fn atom(&mut self) -> Result<(), PatternError> {
         let Some(character) = self.next() else {
             return Err(self.error("something is missing here"));
@@ -227,6 +234,7 @@ impl Compiler {
         self.push(step)
     }
 
+    #[inline]
     fn group(&mut self) -> Result<(), PatternError> {
         if self.take_if('?') && !self.take_if(':') {
             return Err(self.error("of the groups with `(?` only `(?:` is known"));
@@ -244,6 +252,7 @@ impl Compiler {
         }
     }
 
+    #[inline]
     fn escape(&mut self) -> Result<Step, PatternError> {
         match self.peek() {
             Some('b') => {
@@ -255,6 +264,7 @@ impl Compiler {
         }
     }
 
+    #[inline]
     fn escaped_set(&mut self) -> Result<Set, PatternError> {
         let Some(character) = self.next() else {
             return Err(self.error("nothing stands behind `\\`"));
@@ -268,6 +278,7 @@ impl Compiler {
     }
 
     /// Behind `[`.
+    #[inline]
     fn class(&mut self) -> Result<Set, PatternError> {
         let is_inverted = self.take_if('^');
         let mut set = Set::default();
@@ -286,6 +297,7 @@ impl Compiler {
         Ok(set)
     }
 
+    #[inline]
     fn class_item(&mut self, character: char, set: &mut Set) -> Result<(), PatternError> {
         let item = if character == '\\' {
             self.escaped_set()?
@@ -314,6 +326,7 @@ impl Compiler {
     }
 
     /// What stands behind an atom that begins at `start`.
+    #[inline]
     fn repetition(&mut self, start: usize) -> Result<(), PatternError> {
         let (least, most) = match self.peek() {
             Some('*') => (0, None),
@@ -335,6 +348,7 @@ impl Compiler {
     }
 
     /// Behind `{`; leaves the position at `}`.
+    #[inline]
     fn bounds(&mut self) -> Result<(usize, Option<usize>), PatternError> {
         let least = self.number()?;
         let most = if !self.take_if(',') {
@@ -353,6 +367,7 @@ impl Compiler {
         Ok((least, most))
     }
 
+    #[inline]
     fn number(&mut self) -> Result<usize, PatternError> {
         let start = self.position;
         let mut number = 0_usize;
@@ -366,6 +381,7 @@ impl Compiler {
         Ok(number)
     }
 
+    #[inline]
     fn repeat(
         &mut self,
         start: usize,
@@ -395,6 +411,7 @@ impl Compiler {
     }
 
     /// A copy of instructions that were made for another place.
+    #[inline]
     fn append(&mut self, body: &[Step], made_for: usize) -> Result<(), PatternError> {
         let here = self.program.len();
         let moved = |target: usize| target + here - made_for;
@@ -408,12 +425,14 @@ impl Compiler {
         Ok(())
     }
 
+    #[inline]
     fn insert(&mut self, at: usize, step: Step) -> Result<(), PatternError> {
         let tail = self.program.split_off(at);
         self.push(step)?;
         self.append(&tail, at)
     }
 
+    #[inline]
     fn push(&mut self, step: Step) -> Result<(), PatternError> {
         if self.program.len() >= MOST_STEPS {
             return Err(self.error("the expression is too large"));
@@ -422,26 +441,31 @@ impl Compiler {
         Ok(())
     }
 
+    #[inline]
     fn peek(&self) -> Option<char> {
         self.peek_at(0)
     }
 
+    #[inline]
     fn peek_at(&self, ahead: usize) -> Option<char> {
         self.source.get(self.position + ahead).copied()
     }
 
+    #[inline]
     fn next(&mut self) -> Option<char> {
         let character = self.peek()?;
         self.position += 1;
         Some(character)
     }
 
+    #[inline]
     fn take_if(&mut self, wanted: char) -> bool {
         let is_there = self.peek() == Some(wanted);
         self.position += usize::from(is_there);
         is_there
     }
 
+    #[inline]
     fn error(&self, problem: &'static str) -> PatternError {
         PatternError {
             position: self.position,

@@ -198,13 +198,15 @@ unsafe fn free_tracked(
     // A `free` that changes it surprises those who clean up before they look at it.
     let _errno = KeepErrno::new();
     let address = address_of(block);
-    // Within heapatlas (and in a signal handler that came there) only the record goes.
+    let before = mark_freed(address, location);
+    // Within heapatlas (and in a signal handler that came there) nothing is noted or held back.
     let Some(guard) = guard::enter() else {
-        // SAFETY: the caller's promise.
-        unsafe { release(block) };
+        if before.is_none_or(|before| before.state != State::Freed) {
+            // SAFETY: the caller's promise.
+            unsafe { release(block) };
+        }
         return;
     };
-    let before = mark_freed(address, location);
     if let Some(kind) = misuse_of_free(before, family) {
         misuse::note(kind, address, location, before, &guard);
     }

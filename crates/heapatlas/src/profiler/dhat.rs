@@ -6,19 +6,16 @@
 
 use std::collections::HashMap;
 
-use super::frames::{FrameTable, Trim};
+use super::frames::FrameTable;
 use crate::alloc::sums::{Amounts, Report, SiteSums};
 use crate::json::Writer;
-use crate::stack::StackId;
 
 /// How a profile is written.
 #[derive(Clone, Copy)]
 pub(super) struct Form {
     pub(super) is_ad_hoc: bool,
-    /// Frames that are the same in all stacks are left out.
+    /// The allocator's own frames are left out. (The outer ones that are the same everywhere were not recorded.)
     pub(super) is_trimmed: bool,
-    /// The stack that started the profiler.
-    pub(super) start: StackId,
 }
 
 /// One place of the program, with the sums of the stacks that lead there.
@@ -34,7 +31,7 @@ struct Point {
 
 /// The file's text.
 pub(super) fn write(report: &Report, form: Form) -> String {
-    let mut table = FrameTable::new(form.trim());
+    let mut table = FrameTable::new(form.is_trimmed && !form.is_ad_hoc);
     let points = points_of(report, &mut table);
     let mut json = Writer::new();
     json.open('{');
@@ -51,16 +48,6 @@ pub(super) fn write(report: &Report, form: Form) -> String {
     let mut text = json.finish();
     text.push('\n');
     text
-}
-
-impl Form {
-    fn trim(self) -> Trim {
-        match (self.is_trimmed, self.is_ad_hoc) {
-            (false, _) => Trim::Nothing,
-            (true, true) => Trim::AdHoc(self.start),
-            (true, false) => Trim::Heap(self.start),
-        }
-    }
 }
 
 fn points_of(report: &Report, table: &mut FrameTable) -> Vec<Point> {

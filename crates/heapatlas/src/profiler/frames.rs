@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 
+use crate::names::{Frame, Resolver};
 use crate::stack::{self, StackId};
 
 /// The texts of all frames, each once.
@@ -12,32 +13,26 @@ pub(super) struct FrameTable {
     numbers: HashMap<String, usize>,
     /// By return address: its frames, the innermost first.
     named: HashMap<u64, Vec<Named>>,
-    trim: Trim,
+    resolver: Resolver,
+    leaves_out_allocator: bool,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Named {
-    text: usize,
+    text: String,
     is_of_allocator: bool,
 }
 
-/// What is left out.
-pub(super) enum Trim {
-    Nothing,
-    /// The frames at the outer end that are those of this stack, too, and at the inner end the allocator's.
-    Heap(StackId),
-    /// The frames at the outer end.
-    AdHoc(StackId),
-}
-
 impl FrameTable {
-    pub(super) fn new(trim: Trim) -> Self {
+    /// Leaves out the frames between a program and its allocator, if that is asked for, but for the outermost.
+    pub(super) fn new(leaves_out_allocator: bool) -> Self {
         let root = "[root]".to_owned();
         Self {
             numbers: HashMap::from([(root.clone(), 0)]),
             texts: vec![root],
             named: HashMap::new(),
-            trim,
+            resolver: Resolver::new(),
+            leaves_out_allocator,
         }
     }
 
@@ -47,37 +42,25 @@ impl FrameTable {
 
     /// The numbers of a stack's frames, the innermost first. Never empty.
     pub(super) fn frames(&mut self, stack: StackId) -> Vec<usize> {
-        let mut addresses = stack::addresses(stack);
-        if let Trim::Heap(start) | Trim::AdHoc(start) = self.trim {
-            cut_common_end(&mut addresses, &stack::addresses(start));
-        }
         let mut frames = Vec::new();
-        for address in addresses {
+        for address in stack::addresses(stack) {
             frames.extend_from_slice(self.name(address));
         }
-        if matches!(self.trim, Trim::Heap(_)) {
+        if self.leaves_out_allocator {
             let last = frames.iter().rposition(|frame| frame.is_of_allocator);
             frames.drain(..last.unwrap_or(0));
         }
         if frames.is_empty() {
             return vec![self.number("0x0: ??? (???:0:0)".to_owned())];
         }
-        frames.into_iter().map(|frame| frame.text).collect()
+        let texts = frames.into_iter().map(|frame| frame.text);
+        texts.map(|text| self.number(text)).collect()
     }
 
     fn name(&mut self, address: u64) -> &[Named] {
-        if !self.named.contains_key(&address) {
-            let named = self.named_frames(address);
-            self.named.insert(address, named);
-        }
-        &self.named[&address]
-    }
-
-    fn named_frames(&mut self, address: u64) -> Vec<Named> {
-        vec![Named {
-            text: self.number(format!("{address:#x}: ??? (???:0:0)")),
-            is_of_allocator: false,
-        }]
+        let resolver = &mut self.resolver;
+        let name = || resolver.frames(address).iter().map(named).collect();
+        self.named.entry(address).or_insert_with(name)
     }
 
     fn number(&mut self, text: String) -> usize {
@@ -91,12 +74,26 @@ impl FrameTable {
     }
 }
 
-/// Takes off the outermost frames that both have; one is left.
-fn cut_common_end(addresses: &mut Vec<u64>, start: &[u64]) {
-    let pairs = addresses.iter().rev().zip(start.iter().rev());
-    let common = pairs.take_while(|(one, other)| one == other).count();
-    let kept = (addresses.len() - common).max(1);
-    addresses.truncate(kept);
+/// As dhat writes it.
+fn named(frame: &Frame) -> Named {
+    let function = frame.function.as_deref();
+    let is_of_allocator = function.is_some_and(is_of_allocator);
+    let unnamed = || match &frame.module {
+        Some(module) => format!("{}+{:#x}", file_name(module), frame.offset),
+        None => "???".to_owned(),
+    };
+    let function = function.map_or_else(unnamed, str::to_owned);
+    let file = frame.file.as_deref().map_or_else(|| "???".into(), short);
+    let (line, column) = (frame.line.unwrap_or(0), frame.column.unwrap_or(0));
+    let (address, file) = (frame.address, file.display());
+    Named {
+        text: format!("{address:#x}: {function} ({file}:{line}:{column})"),
+        is_of_allocator,
+    }
+}
+
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 /// Whether a function is one of those between a program's code and its allocator.
@@ -140,20 +137,6 @@ mod tests {
         ] {
             assert_eq!(short(path), Path::new(expected), "{path}");
         }
-    }
-
-    #[test]
-    fn the_common_end_is_cut() {
-        let cut = |addresses: &[u64], start: &[u64]| {
-            let mut addresses = addresses.to_vec();
-            cut_common_end(&mut addresses, start);
-            addresses
-        };
-        assert_eq!(cut(&[1, 2, 3, 4], &[9, 3, 4]), [1, 2]);
-        assert_eq!(cut(&[1, 2], &[1, 2]), [1]);
-        assert_eq!(cut(&[1, 2], &[]), [1, 2]);
-        assert_eq!(cut(&[], &[1]), [0_u64; 0]);
-        assert_eq!(cut(&[4], &[3, 4]), [4]);
     }
 
     #[test]

@@ -28,7 +28,7 @@ use super::{file, say};
 use crate::alloc::sums::{self, Report, Totals};
 use crate::alloc::{self, Mode, trace};
 use crate::guard;
-use crate::stack::{self, StackId};
+use crate::stack;
 
 /// What was asked for.
 #[derive(Clone, Debug)]
@@ -47,7 +47,6 @@ pub(super) struct Plan {
 struct Session {
     number: u64,
     plan: Plan,
-    start: StackId,
     process: u32,
     triggers: Option<Triggers>,
 }
@@ -133,12 +132,15 @@ pub(super) fn start(plan: &Plan, request: &Request) -> Result<u64, ProfilerError
     let session = Session {
         number,
         plan: plan.clone(),
-        start: stack::capture(&guard),
         process: std::process::id(),
         triggers,
     };
     if !plan.is_trace() {
-        sums::begin(plan.trim_backtraces.unwrap_or(usize::MAX));
+        let start = stack::capture(&guard);
+        match plan.trim_backtraces {
+            Some(frames) => sums::begin(frames, Some(start)),
+            None => sums::begin(usize::MAX, None),
+        }
     }
     *phase = Phase::Running(session);
     IS_AD_HOC.store(plan.is_ad_hoc, Relaxed);
@@ -391,7 +393,6 @@ impl Session {
         Form {
             is_ad_hoc: self.plan.is_ad_hoc,
             is_trimmed: self.plan.trim_backtraces.is_some(),
-            start: self.start,
         }
     }
 

@@ -72,6 +72,18 @@ pub(crate) fn cut(stack: StackId, frames: usize) -> Option<StackId> {
     }
 }
 
+/// How many frames of `stack` are inside of those that it shares with `other`, at the outer end.
+pub(crate) fn frames_apart(stack: StackId, other: StackId) -> usize {
+    let inwards = |node: u32| {
+        std::iter::successors(Some(node), |&node| Some(STACKS.node(node)?.0))
+            .take_while(|&node| STACKS.node(node).is_some())
+    };
+    let is_shared = |node: u32| inwards(other.0).any(|shared| shared == node);
+    inwards(stack.0)
+        .take_while(|&node| !is_shared(node))
+        .count()
+}
+
 /// As deep as the stack that is cut, at most.
 fn cut_under(node: u32, frames: usize) -> Option<u32> {
     match frames.checked_sub(1) {
