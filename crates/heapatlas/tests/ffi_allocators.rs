@@ -282,7 +282,13 @@ fn what_c_frees_by_its_own_function_is_found_when_its_memory_is_used_again() {
         while LeakTracker::misuses().is_empty() && others.len() < 1000 {
             others.push(adaptive_malloc_bytes(1000, 8).unwrap());
         }
-        assert_eq!(kinds(), [MisuseKind::FreedElsewhere]);
+        // Whether it is given out again is the C library's choice; under valgrind it is not.
+        if others.contains(&block) {
+            assert_eq!(kinds(), [MisuseKind::FreedElsewhere]);
+        } else {
+            assert_eq!(kinds(), []);
+            LeakTracker::reset();
+        }
         for other in others {
             adaptive_free(other.as_ptr());
         }

@@ -43,7 +43,7 @@ pub use task::{Task, task};
 /// inner one goes on. A region that is forgotten ([`std::mem::forget`]) stays open.
 ///
 /// # Cost
-/// About 100 ns, and half a microsecond more for each end that comes 20 µs or more after the last start or end in its
+/// About 110 ns, and half a microsecond more for each end that comes 20 µs or more after the last start or end in its
 /// thread: then the kernel is asked for the processor time. A wait shorter than that counts as processor time.
 ///
 /// # Examples
