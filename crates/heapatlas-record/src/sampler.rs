@@ -382,6 +382,28 @@ mod tests {
         }
     }
 
+    /// What may be skipped without drawing is just what is not due.
+    #[test]
+    fn skipping_first_samples_the_same() {
+        const MODE: u8 = 0x85;
+        let (mut plain, mut skipping) = (draw_of(7), draw_of(7));
+        let mut state = 3;
+        let mut due = 0;
+        for _ in 0..200_000 {
+            let bytes = (next_random(&mut state) >> 50) as usize;
+            let expected = plain.is_due(bytes, MODE, || 100_000);
+            let found = match skipping.skips(bytes, MODE) {
+                true => None,
+                false => skipping.is_due(bytes, MODE, || 100_000),
+            };
+            assert_eq!(found, expected);
+            due += u32::from(found.is_some());
+        }
+        assert!(due > 1000 && skipping.countdown == plain.countdown);
+        // Another mode: it has to be drawn again.
+        assert!(!skipping.skips(0, MODE + 1));
+    }
+
     #[test]
     fn blocks_without_bytes_and_endless_ones() {
         let mut draw = draw_of(5);

@@ -39,7 +39,7 @@ pub(crate) use sums::{hold_for_fork, open_after_fork};
 /// An allocator that can tell what a program allocates. It forwards every request to another one, the system's unless
 /// said otherwise.
 ///
-/// While its mode is [`Mode::Off`], as it is at first, an allocation costs three instructions more.
+/// While its mode is [`Mode::Off`], as it is at first, an allocation costs six instructions more.
 ///
 /// ```
 /// #[global_allocator]
