@@ -8,8 +8,6 @@
 //! `os` (what differs by system).
 
 #![warn(missing_docs)]
-// Modules that the next parts stand on.
-#![allow(dead_code, unused_imports)]
 
 mod alloc;
 pub mod ffi;

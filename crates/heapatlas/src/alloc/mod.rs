@@ -26,7 +26,7 @@ pub(crate) mod trace;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
-use crate::guard::{self, Guard};
+use crate::guard;
 use mode::{COUNTS, OFF, SAMPLES, SUMS, TRACES};
 
 pub use counters::{ProcessTotals, ThreadTotals, process_totals, thread_totals};

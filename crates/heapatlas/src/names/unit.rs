@@ -12,7 +12,7 @@ use gimli::{
 use super::Place;
 use super::debug_info::{Dwarf, Slice, Units};
 use super::functions::{Functions, name, stack_at};
-use super::lines::{Lines, Row};
+use super::lines::Lines;
 
 /// A unit of gimli, open.
 pub(super) type OpenUnit<'a> = gimli::Unit<Slice<'a>>;

@@ -96,6 +96,7 @@ fn cut_under(node: u32, frames: usize) -> Option<u32> {
 }
 
 /// Whether outer frames are missing.
+#[cfg(test)]
 pub(crate) fn is_cut_off(stack: StackId) -> bool {
     let mut node = stack.0;
     while let Some((parent, _)) = STACKS.node(node) {
