@@ -34,7 +34,6 @@ pub(crate) use counters::{begin_peak, end_peak, thread_level};
 pub(crate) use mode::set_base;
 pub use mode::{Mode, NotInstalled, is_counting, is_installed};
 pub(crate) use mode::{record, stop_recording};
-pub(crate) use sums::{hold_for_fork, open_after_fork};
 
 /// An allocator that can tell what a program allocates. It forwards every request to another one, the system's unless
 /// said otherwise.

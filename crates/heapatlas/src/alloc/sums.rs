@@ -22,6 +22,7 @@ use heapatlas_record::segments::{Segments, Zeroed};
 use heapatlas_record::shard_lock::{ShardGuard, ShardLock};
 
 use super::clock::{Scale, Start, Tick};
+use crate::fork;
 use crate::guard::Guard;
 use crate::os::KeepErrno;
 use crate::stack::{self, StackId};
@@ -78,7 +79,7 @@ pub(super) struct Known {
 /// Begins a session: everything is zero, and no block is known. Stacks are cut to `frames`, after the outer ones that
 /// are those of `start`, too. The thread is inside.
 pub(crate) fn begin(frames: usize, start: Option<StackId>) {
-    crate::fork::prepare();
+    fork::include(fork::Rank::Sums, &TABLES);
     KNOWN.clear();
     FRAMES.store(frames, Relaxed);
     START.store(start.unwrap_or_default().index(), Relaxed);
@@ -221,8 +222,13 @@ pub(crate) fn add_ad_hoc_event(stack: StackId, weight: usize) {
     }
 }
 
+static TABLES: fork::Tables = fork::Tables {
+    hold: hold_for_fork,
+    open: open_after_fork,
+};
+
 /// Nobody changes the tables until [`open_after_fork`].
-pub(crate) fn hold_for_fork() {
+fn hold_for_fork() {
     KNOWN.hold_for_fork();
     if let Some(guard) = BOOKS.lock.lock() {
         ShardLock::hold(guard);
@@ -230,7 +236,7 @@ pub(crate) fn hold_for_fork() {
 }
 
 /// In the parent and in the child.
-pub(crate) fn open_after_fork() {
+fn open_after_fork() {
     BOOKS.lock.open();
     KNOWN.open_after_fork();
 }

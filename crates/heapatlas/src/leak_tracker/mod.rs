@@ -307,8 +307,13 @@ impl View {
     }
 }
 
+static TABLES: crate::fork::Tables = crate::fork::Tables {
+    hold: hold_for_fork,
+    open: open_after_fork,
+};
+
 /// While a process forks, nobody changes what threads share.
-pub(crate) fn hold_for_fork() {
+fn hold_for_fork() {
     // The first: whoever has it uses the others.
     stacks::hold_for_fork();
     scope::hold_for_fork();
@@ -319,7 +324,7 @@ pub(crate) fn hold_for_fork() {
 }
 
 /// In the parent and in the child.
-pub(crate) fn open_after_fork() {
+fn open_after_fork() {
     misuse::open_after_fork();
     registry::open_after_fork();
     held_back::open_after_fork();

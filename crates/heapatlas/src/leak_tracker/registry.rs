@@ -23,6 +23,7 @@ use super::locked::Locked;
 use super::misuse::{self, MisuseKind};
 use super::scope::{self, Current, NO_SCOPE};
 use super::{held_back, stacks, threads};
+use crate::fork;
 use crate::guard;
 use crate::os::moment::{self, Moment};
 use crate::os::{KeepErrno, memory};
@@ -88,7 +89,7 @@ pub(crate) fn is_enabled() -> bool {
 
 /// Before anything is shared by threads.
 pub(crate) fn prepare() {
-    crate::fork::prepare();
+    fork::include(fork::Rank::LeakTracker, &super::TABLES);
 }
 
 pub(crate) fn global_filter() -> Filter {

@@ -28,7 +28,6 @@ use std::time::Duration;
 pub use baseline::{Baseline, BaselineError};
 pub use error::ProfilerError;
 pub use limits::{HeapLimitError, HeapLimits, HeapUsage, expect_heap, heap_usage};
-pub(crate) use state::{hold_for_fork, open_after_fork};
 pub use stats::{AdHocStats, HeapStats};
 
 use crate::alloc::{self, Mode, sums};

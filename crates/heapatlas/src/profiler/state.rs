@@ -27,6 +27,7 @@ use super::triggers::{Request, Triggers};
 use super::{file, say};
 use crate::alloc::sums::{self, Report, Totals};
 use crate::alloc::{self, Mode, trace};
+use crate::fork;
 use crate::guard;
 use crate::stack;
 
@@ -99,15 +100,20 @@ fn phase() -> Option<PhaseGuard> {
     Some(PhaseGuard { _guard: guard })
 }
 
+static TABLES: fork::Tables = fork::Tables {
+    hold: hold_for_fork,
+    open: open_after_fork,
+};
+
 /// Nobody changes the state until [`open_after_fork`].
-pub(crate) fn hold_for_fork() {
+fn hold_for_fork() {
     if let Some(guard) = PHASE.lock.lock() {
         ShardLock::hold(guard);
     }
 }
 
 /// In the parent and in the child.
-pub(crate) fn open_after_fork() {
+fn open_after_fork() {
     PHASE.lock.open();
 }
 
@@ -117,6 +123,7 @@ pub(super) fn start(plan: &Plan, request: &Request) -> Result<u64, ProfilerError
     let Some(guard) = guard::enter() else {
         return Err(ProfilerError::AlreadyRunning);
     };
+    fork::include(fork::Rank::Profiler, &TABLES);
     let Some(mut phase) = phase().filter(|phase| matches!(**phase, Phase::Ready)) else {
         return Err(ProfilerError::AlreadyRunning);
     };

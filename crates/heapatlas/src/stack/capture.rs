@@ -21,6 +21,7 @@ use heapatlas_record::stack_table::NodeSink;
 use heapatlas_record::unwind::{self, Registers, ThreadStacks};
 
 use super::{STACKS, StackId};
+use crate::fork;
 use crate::guard::Guard;
 
 thread_local! {
@@ -185,6 +186,11 @@ extern "C" fn thread_ends(thread: *mut c_void) {
     }
 }
 
+static TABLES: fork::Tables = fork::Tables {
+    hold: || STACKS.hold_for_fork(),
+    open: || STACKS.open_after_fork(),
+};
+
 /// The key whose destructor gives a thread's state back, made before the first capture.
 static KEY: Key = Key(AtomicU32::new(0));
 
@@ -220,7 +226,7 @@ impl Key {
             return;
         }
         unwind::prepare();
-        crate::fork::prepare();
+        fork::include(fork::Rank::Stacks, &TABLES);
         let mut key = 0;
         // SAFETY: the destructor takes what `attach` stores.
         let is_made = unsafe { libc::pthread_key_create(&mut key, Some(thread_ends)) } == 0;

@@ -104,13 +104,3 @@ pub(crate) fn is_cut_off(stack: StackId) -> bool {
     }
     node == heapatlas_record::shared_stacks::CUT_OFF
 }
-
-/// No thread adds a stack until [`open_after_fork`].
-pub(crate) fn hold_for_fork() {
-    STACKS.hold_for_fork();
-}
-
-/// In the parent and in the child.
-pub(crate) fn open_after_fork() {
-    STACKS.open_after_fork();
-}
