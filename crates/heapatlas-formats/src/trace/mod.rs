@@ -5,7 +5,8 @@
 //! `blocks` (found and unpacked), `columns`, `facts` (threads, end), `replay` (all threads' events in order of time),
 //! `code` (stacks, locations, modules), `ledger` (every sum, the peak among them) over `live_blocks`, `samples`,
 //! `balance`, `mappings` and `timeline`; at last `profile`. [`Aggregator`] is fed as a [`Writer`] is, and keeps the same books
-//! at once: its file has `sums` in place of events. Files that a process wrote of itself are `raw`. [`code_maps`] hands out
+//! at once: its file has `sums` in place of events. Files that a process wrote of itself are `raw`; `asked` is what of a
+//! file is wanted. [`code_maps`] hands out
 //! what a JIT compiler told.
 //!
 //! # What is counted
@@ -24,6 +25,7 @@
 //! - Frees of blocks whose allocation was not recorded are not counted; a warning says how many.
 
 mod aggregate;
+mod asked;
 mod balance;
 mod blocks;
 mod clock;

@@ -17,13 +17,13 @@ use heapatlas_trace::raw::{Chunk, ChunkKind};
 use heapatlas_trace::shared::CHUNK_BYTES;
 
 use super::ReadOptions;
+use super::asked::{is_counted, notes, range};
 use super::blocks::{Block, decompressor, next_block};
 use super::clock::Clock;
 use super::error::{Problem, ReadError, Warning};
 use super::facts::Facts;
 use super::ledger::Ledger;
 use super::profile::profile;
-use super::read::{is_counted, notes, range};
 use super::replay::Replay;
 
 /// Where a block may begin behind damage: so often it is tried in vain.

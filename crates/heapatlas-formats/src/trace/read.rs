@@ -7,6 +7,7 @@ use heapatlas_trace::payload::{self, EventsHeader, Mode, ProcessInfo};
 use rayon::prelude::*;
 
 use super::ReadOptions;
+use super::asked::{is_counted, notes, range};
 use super::blocks::{Block, Blocks, Unpackers, decompressor, walk};
 use super::clock::Clock;
 use super::columns;
@@ -92,12 +93,6 @@ fn process_payload(
     }
 }
 
-pub(super) fn range(clock: &Clock, options: &ReadOptions) -> std::ops::Range<u64> {
-    let from = options.from_ns.map_or(0, |ns| clock.tick_at(ns));
-    let to = options.to_ns.map_or(u64::MAX, |ns| clock.tick_at(ns));
-    from..to
-}
-
 /// Hands blocks to the replay.
 struct Reader<'a> {
     replay: &'a mut Replay,
@@ -181,11 +176,6 @@ impl Reader<'_> {
     }
 }
 
-/// Whether the allocations of a thread are asked for.
-pub(super) fn is_counted(facts: &Facts, wanted: Option<u64>, thread: u64) -> impl FnOnce() -> bool {
-    move || wanted.is_none_or(|wanted| facts.is_os_thread(thread, wanted))
-}
-
 /// Takes the next blocks to be unpacked together: whole groups.
 fn take_batch<'a, 'b>(rest: &mut &'a [&'b Block<'b>]) -> &'a [&'b Block<'b>] {
     let mut bytes = 0;
@@ -233,27 +223,6 @@ fn unpack<'a>(batch: &'a [&'a Block<'a>]) -> Unpacked<'a> {
         .map_init(Unpackers::new, unpack_group)
         .collect();
     unpacked.into_iter().flatten().collect()
-}
-
-/// What a reader should know about a recording that is whole.
-pub(super) fn notes<A>(
-    process: &ProcessInfo<'_, A>,
-    facts: &Facts,
-    options: &ReadOptions,
-) -> Vec<Warning> {
-    let mut notes = Vec::new();
-    if process.ticks_per_second == 0 {
-        notes.push(Warning::note(
-            "the clock of the recording does not say how fast it ticks: ticks are taken as nanoseconds"
-                .to_owned(),
-        ));
-    }
-    if let Some(id) = options.thread.filter(|&id| !facts.has_os_thread(id)) {
-        notes.push(Warning::note(format!(
-            "no thread of the recording has the number {id}"
-        )));
-    }
-    notes
 }
 
 /// What is missing from sums that end with a damaged block, or in a file that is not whole.
