@@ -267,11 +267,12 @@ impl RowFigures {
         self.begin_anew_after_reset();
         self.wall_ns.add(figures.wall_ns);
         self.cpu_ns.add(figures.cpu_ns);
-        if figures.allocated_blocks != 0 {
+        // Bytes alone, when a signal handler came between the counts of bytes and of blocks.
+        if figures.allocated_blocks | figures.allocated_bytes != 0 {
             self.allocated_bytes.add(figures.allocated_bytes);
             self.allocated_blocks.add(figures.allocated_blocks);
         }
-        if figures.freed_blocks != 0 {
+        if figures.freed_blocks | figures.freed_bytes != 0 {
             self.freed_bytes.add(figures.freed_bytes);
             self.freed_blocks.add(figures.freed_blocks);
         }
