@@ -389,6 +389,27 @@ mod tests {
         builder.spawn(in_region).unwrap().join().unwrap();
     }
 
+    /// A signal handler that comes between the counts of bytes and of blocks reads the one without the other.
+    #[test]
+    fn bytes_are_charged_without_their_block() {
+        let row = RowFigures::new();
+        let bytes = Figures {
+            allocated_bytes: 7,
+            freed_bytes: 10,
+            ..Figures::default()
+        };
+        let blocks = Figures {
+            allocated_blocks: 1,
+            freed_blocks: 1,
+            ..Figures::default()
+        };
+        row.charge(&bytes);
+        row.charge(&blocks);
+        let own = row.sums().own;
+        assert_eq!((own.allocated_bytes, own.allocated_blocks), (7, 1));
+        assert_eq!((own.freed_bytes, own.freed_blocks), (10, 1));
+    }
+
     /// One test, because the names that it makes are for ever.
     #[test]
     fn threads_that_come_and_go_share_lanes() {
