@@ -103,6 +103,34 @@ fn the_file_grows_with_stacks_not_with_events() {
     assert!(sums.len() < 4000, "{}", sums.len());
 }
 
+/// Found by fuzzing: a file may claim any total.
+#[test]
+fn sums_that_do_not_add_up_are_told_of() {
+    let (_, sums) = eventful().finish_both(100);
+    let (whole, _) = read_all(&sums).unwrap();
+    let sums_blocks = blocks(&sums)
+        .into_iter()
+        .filter(|(_, header)| header.kind == BlockKind::Sums as u8);
+    let mut told = 0;
+    for (offset, header) in sums_blocks {
+        let end = offset + BLOCK_HEADER_BYTES + header.stored_bytes as usize;
+        let without = [&sums[..offset], &sums[end..]].concat();
+        let (profile, warnings) = read_all(&without).unwrap();
+        let of_stacks = profile.figures.iter().map(|figures| figures.total.blocks);
+        let of_sizes = profile.sizes.iter().map(|amount| amount.blocks);
+        let adds_up = profile.total == whole.total
+            && of_stacks.sum::<u64>() == whole.total.blocks
+            && of_sizes.sum::<u64>() == whole.total.blocks;
+        let is_told = warnings
+            .iter()
+            .any(|warning| warning.is_loss && warning.message.starts_with("the sums "));
+        assert!(adds_up || is_told, "{warnings:?}");
+        told += usize::from(is_told);
+    }
+    // Without the totals, the stacks, the threads, the sizes, the lifetimes.
+    assert!(told >= 5, "{told}");
+}
+
 #[test]
 fn more_rows_than_fit_a_block() {
     let mut recording = Recording::new(1);

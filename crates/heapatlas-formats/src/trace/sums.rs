@@ -188,8 +188,33 @@ pub(super) fn read(
         warnings: Vec::new(),
     };
     let damage = blocks.iter().find_map(|block| sums.take(block).err());
-    let (profile, warnings) = sums.finish(process, facts);
+    let (profile, mut warnings) = sums.finish(process, facts);
+    if damage.is_none() && !adds_up(&profile) {
+        warnings.push(Warning::loss(
+            "the sums do not add up: what the file says of the whole is not what it says of the stacks and threads"
+                .to_owned(),
+        ));
+    }
     Ok((profile, warnings, damage))
+}
+
+/// Whether the sums of the whole are those of its parts. Blocks are enough: bytes may wrap.
+fn adds_up(profile: &AllocationProfile) -> bool {
+    let blocks = |of: fn(&StackFigures) -> Amount| {
+        let amounts = profile.figures.iter().map(|figures| of(figures).blocks);
+        amounts.fold(0, u64::wrapping_add)
+    };
+    let threads = profile.threads.iter().map(|thread| thread.total.blocks);
+    let sizes = profile.sizes.iter().map(|amount| amount.blocks);
+    let lifetimes = profile.lifetimes.iter().map(|amount| amount.blocks);
+    blocks(|figures| figures.total) == profile.total.blocks
+        && blocks(|figures| figures.peak) == profile.peak.blocks
+        && blocks(|figures| figures.live_at_end) == profile.live_at_end.blocks
+        && threads.fold(0, u64::wrapping_add) == profile.total.blocks
+        && sizes.fold(0, u64::wrapping_add) == profile.total.blocks
+        && lifetimes.fold(0, u64::wrapping_add) == profile.frees
+        && (profile.frees.checked_add(profile.live_at_end.blocks))
+            .is_some_and(|blocks| blocks <= profile.total.blocks)
 }
 
 /// A profile in the making.
