@@ -48,8 +48,11 @@ fn as_dhat_says() {
     both(7);
     let builder = dhat::Profiler::builder().ad_hoc();
     let mut dhat = builder.trim_backtraces(None).build();
+    // Only a failing test drops it as it is, which writes the file.
     let builder = heapatlas::Profiler::builder().ad_hoc();
-    let mut heapatlas = builder.trim_backtraces(None).build();
+    let file = concat!(env!("CARGO_TARGET_TMPDIR"), "/ad-hoc-peer.json");
+    let builder = builder.file_name(file).trim_backtraces(None);
+    let mut heapatlas = builder.build();
     for weight in black_box(0..50) {
         deep(weight % 7, weight);
         both(1000 + weight);

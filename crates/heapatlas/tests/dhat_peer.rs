@@ -92,8 +92,17 @@ fn main() {
     let unknown = make(50);
     let mut blocks = Vec::with_capacity(10_000);
 
-    let mut dhat = dhat::Profiler::builder().trim_backtraces(None).build();
-    let mut heapatlas = heapatlas::Profiler::builder().trim_backtraces(None).build();
+    // Only a failing test drops them as they are, which writes files. (Paths are blocks: they are made before.)
+    let files = [
+        concat!(env!("CARGO_TARGET_TMPDIR"), "/dhat-peer-theirs.json"),
+        concat!(env!("CARGO_TARGET_TMPDIR"), "/dhat-peer-ours.json"),
+    ];
+    let builder = dhat::Profiler::builder().trim_backtraces(None);
+    let dhat = builder.file_name(files[0]);
+    let builder = heapatlas::Profiler::builder().trim_backtraces(None);
+    let builder = builder.file_name(files[1]);
+    let mut dhat = dhat.build();
+    let mut heapatlas = builder.build();
     // What ours took to begin, dhat has seen; it stays as it is until the end.
     let base = by_dhat();
     let check = || {
